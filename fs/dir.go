@@ -1,0 +1,173 @@
+package fs
+
+import (
+	"context"
+	"strings"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"studyfs/backends"
+	"studyfs/cache"
+)
+
+// tree is what the nodes of one source share.
+type tree struct {
+	fs    *FS
+	name  string
+	store *cache.Store
+}
+
+func (t *tree) dir(path string) *dir { return &dir{t: t, path: path} }
+
+// node makes the node of an entry; go-fuse drops it again if it has one of the same identity.
+func (t *tree) node(e backends.Entry) fusefs.InodeEmbedder {
+	if e.Dir {
+		return t.dir(e.Name)
+	}
+	return &file{t: t, e: e}
+}
+
+// dir is a directory of a source.
+type dir struct {
+	fusefs.Inode
+	readOnly
+	noMeta
+	t     *tree
+	path  string
+	shown shown
+}
+
+// Lookup finds a child by the listing cache.
+func (d *dir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	e, err := d.t.store.Lookup(ctx, backends.Join(d.path, name))
+	if err != nil {
+		if d.t.store.Fresh(d.path) < negativeTimeout {
+			out.SetEntryTimeout(1) // any time of our own keeps go-fuse from letting the kernel remember the miss
+		}
+		return nil, d.t.fs.fail(ctx, "lookup", backends.Join(d.path, name), err)
+	}
+	return d.child(ctx, e, believed(d.t.store.Fresh(d.path)), out), 0
+}
+
+// child is the node of e, with what the kernel is told of it.
+func (d *dir) child(ctx context.Context, e backends.Entry, timeout time.Duration, out *fuse.EntryOut) *fusefs.Inode {
+	d.t.fs.attr(d.t.name, e, &out.Attr)
+	out.SetEntryTimeout(timeout)
+	out.SetAttrTimeout(attrTimeout(e, timeout))
+	return d.NewInode(ctx, d.t.node(e), identity(d.t.name, e))
+}
+
+// Getattr needs no request for what stays: a directory shows when it was mounted, or what its parent's listing said.
+func (d *dir) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	e := backends.Entry{Name: d.path, Dir: true}
+	if d.path != "" { // "df" and "stat" of the root cost nothing
+		var err error
+		if e, err = d.t.store.Lookup(ctx, d.path); err != nil {
+			return d.t.fs.fail(ctx, "getattr", d.path, err)
+		}
+	}
+	d.t.fs.attr(d.t.name, e, &out.Attr)
+	parent, _ := backends.Split(d.path)
+	out.SetTimeout(believed(d.t.store.Fresh(parent)))
+	return 0
+}
+
+// OpendirHandle takes one snapshot of the listing, so that readdir, telldir and seekdir agree until closedir.
+func (d *dir) OpendirHandle(ctx context.Context, _ uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	entries, err := d.t.store.List(ctx, d.path)
+	if err != nil {
+		return nil, 0, d.t.fs.fail(ctx, "opendir", d.path, err)
+	}
+	fresh := believed(d.t.store.Fresh(d.path))
+	h := &dirHandle{entries: entries, clock: d.t.fs.o.Now, until: d.t.fs.o.Now().Add(fresh), child: d.child}
+	h.self, h.parent = d.numbers()
+	h.ino = func(e backends.Entry) uint64 { return inodeOf(d.t.name, e.Name) }
+	return h, d.shown.flags(entries), 0
+}
+
+// numbers are the inode numbers of "." and "..".
+func (d *dir) numbers() (self, parent uint64) {
+	self = inodeOf(d.t.name, d.path)
+	if d.path == "" {
+		return self, inodeOf("", "")
+	}
+	up, _ := backends.Split(d.path)
+	return self, inodeOf(d.t.name, up)
+}
+
+// Statfs answers df: there is no meaningful size of a bucket, and "full" would alarm every monitor.
+func (d *dir) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno { return statfs(out) }
+
+func statfs(out *fuse.StatfsOut) syscall.Errno {
+	const pebibyte = 1 << 50
+	out.Bsize, out.Frsize, out.NameLen = 4096, 4096, 255
+	out.Blocks = pebibyte / 4096
+	out.Bfree, out.Bavail = out.Blocks, out.Blocks
+	out.Files, out.Ffree = 1<<40, 1<<40
+	return 0
+}
+
+// shelf is the root of a mount with several trees: one folder each, and nothing else ever.
+type shelf struct {
+	fusefs.Inode
+	readOnly
+	noMeta
+	fs      *FS
+	entries []backends.Entry
+	shown   shown
+}
+
+func newShelf(f *FS) *shelf {
+	s := &shelf{fs: f}
+	for name := range f.trees {
+		s.entries = append(s.entries, backends.Entry{Name: name, Dir: true})
+	}
+	sortByName(s.entries)
+	return s
+}
+
+// Lookup finds a tree by its name.
+func (s *shelf) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	if s.fs.trees[name] == nil || name == "" {
+		return nil, syscall.ENOENT
+	}
+	return s.child(ctx, backends.Entry{Name: name, Dir: true}, maxTimeout, out), 0
+}
+
+func (s *shelf) child(ctx context.Context, e backends.Entry, timeout time.Duration, out *fuse.EntryOut) *fusefs.Inode {
+	t := s.fs.trees[e.Name]
+	root := backends.Entry{Dir: true}
+	s.fs.attr(t.name, root, &out.Attr)
+	out.SetEntryTimeout(timeout)
+	out.SetAttrTimeout(timeout)
+	return s.NewInode(ctx, t.dir(""), identity(t.name, root))
+}
+
+// Getattr shows the root of the mount.
+func (s *shelf) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	s.fs.attr("", backends.Entry{Dir: true}, &out.Attr)
+	out.SetTimeout(maxTimeout)
+	return 0
+}
+
+// OpendirHandle lists the trees.
+func (s *shelf) OpendirHandle(context.Context, uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	root := inodeOf("", "")
+	h := &dirHandle{
+		entries: s.entries, clock: s.fs.o.Now, until: s.fs.o.Now().Add(maxTimeout), child: s.child, self: root, parent: root,
+		ino: func(e backends.Entry) uint64 { return inodeOf(e.Name, "") },
+	}
+	return h, s.shown.flags(s.entries), 0
+}
+
+// Statfs answers df.
+func (s *shelf) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno { return statfs(out) }
+
+// cutFirst splits a path behind its first part.
+func cutFirst(path string) (first, rest string) {
+	first, rest, _ = strings.Cut(path, "/")
+	return first, rest
+}

@@ -1,0 +1,112 @@
+package fs
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"studyfs/backends"
+)
+
+func byName(a, b backends.Entry) int { return cmp.Compare(a.Name, b.Name) }
+
+func sortByName(entries []backends.Entry) { slices.SortFunc(entries, byName) }
+
+// shown remembers which listing the kernel has, so that it may answer readdir from its own pages.
+type shown struct {
+	mu   sync.Mutex // guards last
+	last []backends.Entry
+}
+
+// flags lets the kernel keep its copy of the directory while the listing is the one it was made from. On another
+// listing the open goes without the flags, which makes the kernel drop its copy; the next one may keep again.
+func (s *shown) flags(now []backends.Entry) uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := s.last == nil
+	same := len(s.last) == len(now) && (len(now) == 0 || &s.last[0] == &now[0])
+	s.last = now
+	if !first && !same {
+		return 0
+	}
+	return fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE
+}
+
+// dirHandle is one opendir: a snapshot and a place in it. Offsets are 1 for what follows ".", 2 for what follows
+// "..", then one per entry; they mean the same at any time while the handle lives. go-fuse calls it under a lock.
+type dirHandle struct {
+	entries      []backends.Entry
+	at           int
+	self, parent uint64
+	until        time.Time // the listing is believed until then
+	clock        func() time.Time
+	ino          func(e backends.Entry) uint64
+	child        func(ctx context.Context, e backends.Entry, timeout time.Duration, out *fuse.EntryOut) *fusefs.Inode
+	de           fuse.DirEntry // the one handed out last
+}
+
+// Readdirent returns the next entry, or nil at the end.
+func (h *dirHandle) Readdirent(context.Context) (*fuse.DirEntry, syscall.Errno) {
+	h.de = fuse.DirEntry{Mode: syscall.S_IFDIR, Off: uint64(h.at + 1)}
+	switch {
+	case h.at == 0:
+		h.de.Name, h.de.Ino = ".", h.self
+	case h.at == 1:
+		h.de.Name, h.de.Ino = "..", h.parent
+	case h.at-2 >= len(h.entries):
+		return nil, 0
+	default:
+		e := h.entries[h.at-2]
+		_, h.de.Name = backends.Split(e.Name)
+		h.de.Ino = h.ino(e)
+		if !e.Dir {
+			h.de.Mode = syscall.S_IFREG
+		}
+	}
+	h.at++
+	return &h.de, 0
+}
+
+// Seekdir goes to an offset that Readdirent gave.
+func (h *dirHandle) Seekdir(_ context.Context, off uint64) syscall.Errno {
+	if off > uint64(len(h.entries)+2) {
+		return syscall.EINVAL
+	}
+	h.at = int(off)
+	return 0
+}
+
+// Lookup gives the node of an entry of the snapshot, for readdirplus, without asking the cache again.
+func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	e, ok := h.find(name)
+	if !ok {
+		return nil, syscall.ENOENT
+	}
+	return h.child(ctx, e, max(h.until.Sub(h.clock()), 0), out), 0
+}
+
+// find is usually the last entry handed out; after an interrupted or full answer it is an earlier one.
+func (h *dirHandle) find(name string) (backends.Entry, bool) {
+	if i := h.at - 3; i >= 0 && i < len(h.entries) {
+		if _, base := backends.Split(h.entries[i].Name); base == name {
+			return h.entries[i], true
+		}
+	}
+	i, ok := slices.BinarySearchFunc(h.entries, name, func(e backends.Entry, name string) int {
+		_, base := backends.Split(e.Name)
+		return cmp.Compare(base, name)
+	})
+	if !ok {
+		return backends.Entry{}, false
+	}
+	return h.entries[i], true
+}
+
+// Fsyncdir has nothing to do.
+func (h *dirHandle) Fsyncdir(context.Context, uint32) syscall.Errno { return 0 }

@@ -1,0 +1,125 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"syscall"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"studyfs/backends"
+	"studyfs/cache"
+)
+
+// file is one version of one object.
+type file struct {
+	fusefs.Inode
+	readOnly
+	t *tree
+	e backends.Entry
+
+	mu       sync.Mutex // guards the counts of open handles
+	buffered int        // that use the kernel's pages
+	direct   int        // that were offered to the kernel for passthrough
+}
+
+// Getattr shows the version that this node is, whatever became of the name.
+func (f *file) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	f.t.fs.attr(f.t.name, f.e, &out.Attr)
+	out.SetTimeout(fileAttrTimeout)
+	return 0
+}
+
+// Open answers ESTALE where the name has another version by now: the kernel then looks it up again by itself.
+func (f *file) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	if writes(flags) {
+		return nil, 0, syscall.EROFS
+	}
+	r, err := f.read(ctx)
+	if err != nil {
+		return nil, 0, f.t.fs.fail(ctx, "open", f.e.Name, err)
+	}
+	h, how := f.handle(r)
+	return h, how | fuse.FOPEN_NOFLUSH, 0
+}
+
+// read opens a Reader of this version if it is still the newest.
+func (f *file) read(ctx context.Context) (*cache.Reader, error) {
+	now, err := f.t.store.Lookup(ctx, f.e.Name)
+	if errors.Is(err, backends.ErrNotExist) || err == nil && !sameVersion(now, f.e) {
+		return nil, backends.ErrChanged // if it is gone, looking it up again says so
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.t.store.Open(ctx, now) // of now: its tier may have changed
+}
+
+// handle decides how the bytes will flow. The kernel refuses an inode that mixes passthrough with its own pages (EIO
+// to the user), so the file is offered only while no other handle uses pages, and while it is, one that cannot be
+// offered does without pages.
+func (f *file) handle(r *cache.Reader) (fusefs.FileHandle, uint32) {
+	local, pinned := r.Pin()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := handle{f: f, r: r}
+	switch {
+	case pinned && f.buffered == 0 && f.t.fs.pass.wanted():
+		f.direct++
+		h.count = &f.direct
+		return &passed{handle: h, fd: int(local.Fd())}, fuse.FOPEN_KEEP_CACHE
+	case f.direct > 0:
+		return &h, fuse.FOPEN_DIRECT_IO
+	}
+	f.buffered++
+	h.count = &f.buffered
+	return &h, fuse.FOPEN_KEEP_CACHE
+}
+
+// handle is one open file.
+type handle struct {
+	f     *file
+	r     *cache.Reader
+	count *int // of f, or nil: what this handle is counted in
+}
+
+// Read fills dest with bytes of the handle's version.
+func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	n, err := h.r.ReadAt(ctx, dest, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, h.f.t.fs.fail(ctx, "read", h.f.e.Name, err)
+	}
+	return fuse.ReadResultData(dest[:n]), 0
+}
+
+// Release lets go of the Reader. go-fuse lets the backing file go just after; the kernel holds it by itself until then.
+func (h *handle) Release(ctx context.Context) syscall.Errno {
+	if h.count != nil {
+		h.f.mu.Lock()
+		*h.count--
+		h.f.mu.Unlock()
+	}
+	if err := h.r.Close(); err != nil {
+		h.f.t.fs.log.WarnContext(ctx, "cannot close a cached object", slog.Any("err", err))
+	}
+	return 0
+}
+
+// passed is a handle whose file the kernel reads itself.
+type passed struct {
+	handle
+	fd int
+}
+
+// PassthroughFd offers the complete local file. The Reader keeps it open, whole and unchanged until Release.
+func (p *passed) PassthroughFd() (int, bool) { return p.fd, true }
+
+// Read is only called if the kernel refused the file, which go-fuse does not tell.
+func (p *passed) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	p.f.t.fs.pass.refused(ctx)
+	return p.handle.Read(ctx, dest, off)
+}

@@ -1,0 +1,218 @@
+// Package fs presents trees of cached objects as a FUSE file system. It is the only place that knows go-fuse and errno.
+//
+// One [FS] is one mount: either one [Tree] at its root, or a fixed root directory with a folder per Tree. All trees
+// are read-only. A directory is a node by its path. A file is a node per version: the inode number that users see
+// stays with the path, but another version is another node with its own kernel pages, so pages are never
+// invalidated and an open handle never sees another version's bytes. Opening a node whose version is outdated answers
+// ESTALE, upon which the kernel looks the name up again by itself and opens the new one.
+//
+// Names and directories are believed by the kernel for as long as the listing behind them is; [FS.Changed] takes
+// back what it believes too long. Bytes come from the kernel's own pages, from the cache file directly (passthrough,
+// where the object is complete and the process privileged), or through [cache.Reader].
+//
+// Nothing in here asks the network but through the cache, and no lock is held while it does.
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"studyfs/backends"
+	"studyfs/cache"
+)
+
+// ErrUnavailable says that this machine or user cannot mount at all; the text says what to install or change.
+var ErrUnavailable = errors.New("FUSE is not available")
+
+// ErrStillOpen says that files were still open when the mount was taken away: it is gone from the tree of names, but
+// their programs keep it alive until they close them or this process ends.
+var ErrStillOpen = errors.New("files are still open")
+
+// Tree is one source in a mount.
+type Tree struct {
+	// Name is the folder it appears as; "" makes it the root of the mount, and then it must be the only one.
+	Name  string
+	Store *cache.Store
+}
+
+// Options say what is mounted, where and how.
+type Options struct {
+	Dir          string // the mount point, an existing directory
+	FsName       string // what df and /proc/mounts show as the device, such as "s3:bucket/prefix"
+	Trees        []Tree
+	AllowOther   bool // let other users in; without root it needs user_allow_other in /etc/fuse.conf
+	XAttrs       bool // answer user.studyfs.*; costs ls -l two requests per file
+	Passthrough  bool // let the kernel read complete cache files itself, where it may
+	CacheDir     string
+	UID, GID     uint32 // who owns every file
+	MaxReadAhead int    // of the kernel, in bytes; 0 means 1 MiB
+	Log          *slog.Logger
+	Now          func() time.Time
+
+	// writableMount leaves "ro" away, so that tests meet the nodes' own refusals and not the kernel's.
+	writableMount bool
+}
+
+const (
+	defaultReadAhead = 1 << 20
+	// maxRequest is what one READ may ask for: 1 MiB is 1.5 to 2 times as fast as the default 128 KiB.
+	maxRequest = 1 << 20
+	// maxBackground is how many readahead requests may be under way at once; go-fuse's 12 starves parallel readers.
+	maxBackground = 64
+	// negativeTimeout is how long the kernel believes that a name is missing without asking again.
+	negativeTimeout = 5 * time.Second
+	// maxTimeout bounds how long the kernel believes an entry, however long its listing is believed.
+	maxTimeout = time.Hour
+)
+
+// FS is one mount. Its methods are safe for concurrent use; Mount is called once.
+type FS struct {
+	o     Options
+	log   *slog.Logger
+	born  time.Time // what directories without a time of their own show
+	names pseudonyms
+	told  told
+	pass  passthrough
+	inval *invalidator
+	root  fusefs.InodeEmbedder
+	trees map[string]*tree
+
+	mu        sync.Mutex // guards server, readAhead and noReadAhead
+	server    *fuse.Server
+	readAhead int
+	whyNot    string
+
+	done chan struct{} // closed when serving and its goroutines have ended
+}
+
+// New checks o and prepares a mount. Nothing is visible before Mount.
+func New(o Options) (*FS, error) {
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("mount point: %w", err)
+	}
+	o.Dir = dir
+	if o.MaxReadAhead == 0 {
+		o.MaxReadAhead = defaultReadAhead
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now //nolint:forbidigo // the one default; every other clock is this field
+	}
+	if o.CacheDir == "" {
+		o.CacheDir = os.TempDir()
+	}
+	f := &FS{o: o, log: o.Log, born: o.Now(), trees: map[string]*tree{}, done: make(chan struct{})}
+	if f.names, err = newPseudonyms(); err != nil {
+		return nil, err
+	}
+	f.pass.log = o.Log
+	if err := f.plant(); err != nil {
+		return nil, err
+	}
+	f.inval = newInvalidator(f)
+	return f, nil
+}
+
+// plant makes the root node of the trees.
+func (f *FS) plant() error {
+	for _, t := range f.o.Trees {
+		if f.trees[t.Name] != nil || t.Store == nil {
+			return fmt.Errorf("tree %q: %w", t.Name, os.ErrInvalid)
+		}
+		f.trees[t.Name] = &tree{fs: f, name: t.Name, store: t.Store}
+	}
+	single := f.trees[""]
+	if single != nil && len(f.trees) > 1 {
+		return fmt.Errorf("a tree at the root beside others: %w", os.ErrInvalid)
+	}
+	if single != nil {
+		f.root = single.dir("")
+		return nil
+	}
+	f.root = newShelf(f)
+	return nil
+}
+
+// Mount makes the trees visible. It returns when the kernel's first request has been answered; from then on any
+// access works. The error wraps ErrUnavailable where no mount is possible for this user on this machine.
+func (f *FS) Mount() error {
+	server, err := f.attach()
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.server = server
+	f.mu.Unlock()
+	stop := make(chan struct{})
+	var helpers sync.WaitGroup
+	helpers.Go(func() { f.inval.run(stop) })
+	go func() { // ends when the mount does; Wait waits for it
+		server.Serve()
+		close(stop)
+		helpers.Wait()
+		close(f.done)
+	}()
+	if err := server.WaitMount(); err != nil {
+		return errors.Join(fmt.Errorf("mount: %w", err), f.Unmount())
+	}
+	f.pass.probe(f.o, server)
+	f.setReadAhead()
+	return nil
+}
+
+// Wait returns when the mount is gone, whoever took it away.
+func (f *FS) Wait() { <-f.done }
+
+// Passthrough tells whether the kernel reads complete cache files itself, and if not, why.
+func (f *FS) Passthrough() (on bool, why string) { return f.pass.state() }
+
+// Changed takes back what the kernel believes of a directory of a tree. It only notes it down: safe from any
+// goroutine, never blocks, and does nothing while there is no mount.
+func (f *FS) Changed(tree string, c cache.Change) { f.inval.add(tree, c) }
+
+// Info is what is known of one path without asking its source, beyond a listing that is no longer believed.
+type Info struct {
+	Tree    string // the name of its tree
+	Entry   backends.Entry
+	State   cache.State // meaningless for directories
+	Trouble string      // why it cannot be read now, "" if it can
+}
+
+// Stat tells what is known of a path relative to the mount point.
+func (f *FS) Stat(ctx context.Context, path string) (Info, error) {
+	t, name := f.resolve(path)
+	if t == nil {
+		return Info{}, fmt.Errorf("status: %w", backends.ErrNotExist)
+	}
+	e, err := t.store.Lookup(ctx, name)
+	if err != nil {
+		return Info{}, err
+	}
+	info := Info{Tree: t.name, Entry: e, Trouble: trouble(e)}
+	if !e.Dir {
+		info.State = t.store.State(e)
+	}
+	return info, nil
+}
+
+// resolve finds the tree that a path lies in, and its name there.
+func (f *FS) resolve(path string) (*tree, string) {
+	path = filepath.ToSlash(filepath.Clean("/" + path))[1:]
+	if t := f.trees[""]; t != nil {
+		return t, path
+	}
+	first, rest := cutFirst(path)
+	return f.trees[first], rest
+}

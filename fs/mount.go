@@ -1,0 +1,230 @@
+package fs
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// Times of an unmount: how long to hope that programs close their files, and how long to wait for requests to end.
+const (
+	unmountPatience = 3 * time.Second
+	unmountRest     = 4 * time.Second
+	unmountPause    = 200 * time.Millisecond
+)
+
+// attach mounts: by the mount call where root may, else through fusermount3.
+func (f *FS) attach() (*fuse.Server, error) {
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		return nil, fmt.Errorf("%w: no /dev/fuse here: load the fuse module, or give the container --device /dev/fuse (%w)", ErrUnavailable, err)
+	}
+	var direct error
+	if os.Geteuid() == 0 {
+		server, err := f.newServer(true)
+		if err == nil {
+			return server, nil
+		}
+		direct = err
+		if err := f.replant(); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := fusermount(); err != nil {
+		return nil, errors.Join(direct, fmt.Errorf("%w: fusermount3 is not installed: install the package fuse3 (apt install fuse3)", ErrUnavailable))
+	}
+	server, err := f.newServer(false)
+	if err != nil {
+		return nil, errors.Join(direct, fmt.Errorf("mount %s: %w", f.o.Dir, err))
+	}
+	return server, nil
+}
+
+func (f *FS) newServer(direct bool) (*fuse.Server, error) {
+	o := f.nodeOptions(direct)
+	return fuse.NewServer(fusefs.NewNodeFS(f.root, o), f.o.Dir, &o.MountOptions)
+}
+
+// replant makes new nodes: go-fuse binds a root to the first server that takes it.
+func (f *FS) replant() error {
+	f.trees = map[string]*tree{}
+	return f.plant()
+}
+
+func (f *FS) nodeOptions(direct bool) *fusefs.Options {
+	negative := negativeTimeout
+	log := slog.NewLogLogger(f.log.Handler(), slog.LevelWarn)
+	o := &fusefs.Options{
+		NegativeTimeout: &negative,
+		NullPermissions: true,
+		Logger:          log,
+		RootStableAttr:  &fusefs.StableAttr{Ino: inodeOf("", "")},
+		MountOptions: fuse.MountOptions{
+			Name: "studyfs", FsName: f.o.FsName, AllowOther: f.o.AllowOther,
+			MaxWrite: maxRequest, MaxReadAhead: f.o.MaxReadAhead, MaxBackground: maxBackground,
+			DisableXAttrs: !f.o.XAttrs, MaxStackDepth: stackDepth(f.o.CacheDir),
+			ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO,
+			Options:           []string{"default_permissions"}, // the kernel checks modes itself, without requests
+			Logger:            log, PanicHandler: f.panicked,
+		},
+	}
+	if direct {
+		o.DirectMountStrict = true
+		o.DirectMountFlags = unix.MS_NOSUID | unix.MS_NODEV
+		if !f.o.writableMount {
+			o.DirectMountFlags |= unix.MS_RDONLY
+		}
+		return o
+	}
+	if !f.o.writableMount {
+		o.Options = append(o.Options, "ro")
+	}
+	return o
+}
+
+// fusermount finds the program that mounts for users, where go-fuse looks for it.
+func fusermount() (string, error) {
+	for _, name := range []string{"fusermount3", "/bin/fusermount3", "fusermount", "/bin/fusermount"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", exec.ErrNotFound
+}
+
+// Unmount takes the mount away and returns when its requests have ended, within 10 s. If programs keep files open it
+// is detached all the same and the error wraps ErrStillOpen. Without a mount it does nothing.
+func (f *FS) Unmount() error {
+	f.mu.Lock()
+	server := f.server
+	f.mu.Unlock()
+	if server == nil {
+		return nil
+	}
+	last := time.NewTimer(unmountPatience)
+	defer last.Stop()
+	for {
+		if f.gone(0) {
+			return nil
+		}
+		if server.Unmount() == nil && f.gone(unmountRest) {
+			return nil
+		}
+		select {
+		case <-last.C:
+			return f.detach()
+		case <-f.done:
+			return nil
+		case <-time.NewTimer(unmountPause).C:
+		}
+	}
+}
+
+// gone waits for the end of serving, for at most d.
+func (f *FS) gone(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-f.done:
+		return true
+	case <-t.C:
+	}
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// detach unmounts although files are open.
+func (f *FS) detach() error {
+	err := unix.Unmount(f.o.Dir, unix.MNT_DETACH)
+	if err != nil {
+		bin, lookErr := fusermount()
+		if lookErr != nil {
+			return fmt.Errorf("unmount %s: %w", f.o.Dir, errors.Join(err, lookErr))
+		}
+		if out, err := exec.Command(bin, "-uz", f.o.Dir).CombinedOutput(); err != nil { //nolint:noctx // ends by itself; it must run even when the caller was cancelled
+			return fmt.Errorf("unmount %s: %w (%s)", f.o.Dir, err, strings.TrimSpace(string(out)))
+		}
+	}
+	if f.gone(unmountRest) {
+		return nil
+	}
+	return fmt.Errorf("unmount %s: %w", f.o.Dir, ErrStillOpen)
+}
+
+// ReadAhead tells how many bytes the kernel reads ahead on this mount, and why not as many as asked for, if so.
+func (f *FS) ReadAhead() (bytes int, why string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.readAhead, f.whyNot
+}
+
+// setReadAhead raises the kernel's readahead, which starts at 128 KiB whatever was negotiated. Only root may.
+func (f *FS) setReadAhead() {
+	got, why := 128<<10, ""
+	dev, err := f.device()
+	if err == nil {
+		err = os.WriteFile(filepath.Join("/sys/class/bdi", dev, "read_ahead_kb"), []byte(strconv.Itoa(f.o.MaxReadAhead>>10)), 0)
+	}
+	if err == nil {
+		got = f.o.MaxReadAhead
+	} else {
+		why = "the kernel's readahead stays at 128 KiB: " + err.Error()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readAhead, f.whyNot = got, why
+}
+
+// Connection is the number of the mount below /sys/fs/fuse/connections, where a hanging one can be aborted.
+func (f *FS) Connection() (string, error) {
+	dev, err := f.device()
+	if err != nil {
+		return "", err
+	}
+	_, minor, _ := strings.Cut(dev, ":")
+	return minor, nil
+}
+
+// device is MAJOR:MINOR of the mount, from mountinfo: asking the mount itself could hang.
+func (f *FS) device() (string, error) {
+	info, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("find the mount: %w", err)
+	}
+	defer info.Close() //nolint:errcheck // only read
+	dir := f.o.Dir
+	if parent, err := filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
+		dir = filepath.Join(parent, filepath.Base(dir))
+	}
+	return findDevice(bufio.NewScanner(info), dir)
+}
+
+// findDevice returns the device of the topmost mount at dir.
+func findDevice(lines *bufio.Scanner, dir string) (string, error) {
+	dev := ""
+	escape := strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`)
+	dir = escape.Replace(dir)
+	for lines.Scan() {
+		if fields := strings.Fields(lines.Text()); len(fields) > 4 && fields[4] == dir {
+			dev = fields[2]
+		}
+	}
+	if dev == "" {
+		return "", errors.Join(fmt.Errorf("find the mount: %w", os.ErrNotExist), lines.Err())
+	}
+	return dev, nil
+}
