@@ -42,6 +42,8 @@ type dir struct {
 
 // Lookup finds a child by the listing cache.
 func (d *dir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	ctx, done := patient(ctx)
+	defer done()
 	e, err := d.t.store.Lookup(ctx, backends.Join(d.path, name))
 	if err != nil {
 		if d.t.store.Fresh(d.path) < negativeTimeout {
@@ -64,6 +66,8 @@ func (d *dir) child(ctx context.Context, e backends.Entry, timeout time.Duration
 func (d *dir) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	e := backends.Entry{Name: d.path, Dir: true}
 	if d.path != "" { // "df" and "stat" of the root cost nothing
+		ctx, done := patient(ctx)
+		defer done()
 		var err error
 		if e, err = d.t.store.Lookup(ctx, d.path); err != nil {
 			return d.t.fs.fail(ctx, "getattr", d.path, err)
@@ -77,6 +81,8 @@ func (d *dir) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOu
 
 // OpendirHandle takes one snapshot of the listing, so that readdir, telldir and seekdir agree until closedir.
 func (d *dir) OpendirHandle(ctx context.Context, _ uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	ctx, done := patient(ctx)
+	defer done()
 	entries, err := d.t.store.List(ctx, d.path)
 	if err != nil {
 		return nil, 0, d.t.fs.fail(ctx, "opendir", d.path, err)

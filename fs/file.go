@@ -39,6 +39,8 @@ func (f *file) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint3
 	if writes(flags) {
 		return nil, 0, syscall.EROFS
 	}
+	ctx, done := patient(ctx)
+	defer done()
 	r, err := f.read(ctx)
 	if err != nil {
 		return nil, 0, f.t.fs.fail(ctx, "open", f.e.Name, err)
@@ -89,6 +91,8 @@ type handle struct {
 
 // Read fills dest with bytes of the handle's version.
 func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	ctx, done := patient(ctx)
+	defer done()
 	n, err := h.r.ReadAt(ctx, dest, off)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, h.f.t.fs.fail(ctx, "read", h.f.e.Name, err)

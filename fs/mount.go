@@ -17,17 +17,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Times of an unmount: how long to hope that programs close their files, and how long to wait for requests to end.
+// Times of an unmount: how long to hope that programs close their files, and how long to wait for what is under way.
 const (
-	unmountPatience = 3 * time.Second
-	unmountRest     = 4 * time.Second
-	unmountPause    = 200 * time.Millisecond
+	unmountPatience = 2 * time.Second
+	unmountRest     = time.Second
+	unmountPause    = 100 * time.Millisecond
 )
 
 // attach mounts: by the mount call where root may, else through fusermount3.
 func (f *FS) attach() (*fuse.Server, error) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		return nil, fmt.Errorf("%w: no /dev/fuse here: load the fuse module, or give the container --device /dev/fuse (%w)", ErrUnavailable, err)
+	}
+	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err != nil {
+		return nil, fmt.Errorf("%w: this user may not open /dev/fuse: on most systems everyone may (chmod 666), on some the group fuse (%w)", ErrUnavailable, err)
 	}
 	var direct error
 	if os.Geteuid() == 0 {
@@ -106,28 +109,28 @@ func fusermount() (string, error) {
 // is detached all the same and the error wraps ErrStillOpen. Without a mount it does nothing.
 func (f *FS) Unmount() error {
 	f.mu.Lock()
-	server := f.server
+	mounted := f.server != nil
 	f.mu.Unlock()
-	if server == nil {
+	if !mounted || f.gone(0) {
 		return nil
 	}
-	last := time.NewTimer(unmountPatience)
-	defer last.Stop()
-	for {
-		if f.gone(0) {
-			return nil
-		}
-		if server.Unmount() == nil && f.gone(unmountRest) {
-			return nil
-		}
-		select {
-		case <-last.C:
-			return f.detach()
-		case <-f.done:
-			return nil
-		case <-time.NewTimer(unmountPause).C:
+	for waited := time.Duration(0); waited < unmountPatience; waited += unmountPause {
+		if f.umount(false) == nil || f.gone(unmountPause) {
+			return f.ended()
 		}
 	}
+	if err := f.umount(true); err != nil && !f.gone(0) {
+		return err
+	}
+	return f.ended()
+}
+
+// ended waits for the end of serving, after the mount was taken away.
+func (f *FS) ended() error {
+	if f.gone(unmountRest) {
+		return nil
+	}
+	return fmt.Errorf("unmount %s: %w", f.o.Dir, ErrStillOpen)
 }
 
 // gone waits for the end of serving, for at most d.
@@ -147,22 +150,26 @@ func (f *FS) gone(d time.Duration) bool {
 	}
 }
 
-// detach unmounts although files are open.
-func (f *FS) detach() error {
-	err := unix.Unmount(f.o.Dir, unix.MNT_DETACH)
+// umount takes the mount away, lazily even while files are open. Not go-fuse's Unmount: that one then waits without
+// limit for requests, and a stalled source can hold one for a minute.
+func (f *FS) umount(lazily bool) error {
+	flags, arg := 0, "-u"
+	if lazily {
+		flags, arg = unix.MNT_DETACH, "-uz"
+	}
+	err := unix.Unmount(f.o.Dir, flags)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	bin, err := fusermount()
 	if err != nil {
-		bin, lookErr := fusermount()
-		if lookErr != nil {
-			return fmt.Errorf("unmount %s: %w", f.o.Dir, errors.Join(err, lookErr))
-		}
-		if out, err := exec.Command(bin, "-uz", f.o.Dir).CombinedOutput(); err != nil { //nolint:noctx // ends by itself; it must run even when the caller was cancelled
-			return fmt.Errorf("unmount %s: %w (%s)", f.o.Dir, err, strings.TrimSpace(string(out)))
-		}
+		return fmt.Errorf("unmount %s: %w", f.o.Dir, err)
 	}
-	if f.gone(unmountRest) {
-		return nil
+	out, err := exec.Command(bin, arg, f.o.Dir).CombinedOutput() //nolint:noctx // ends by itself; must run even when the caller was cancelled
+	if err != nil {
+		return fmt.Errorf("unmount %s: %w (%s)", f.o.Dir, err, strings.TrimSpace(string(out)))
 	}
-	return fmt.Errorf("unmount %s: %w", f.o.Dir, ErrStillOpen)
+	return nil
 }
 
 // ReadAhead tells how many bytes the kernel reads ahead on this mount, and why not as many as asked for, if so.

@@ -1,0 +1,250 @@
+package fs
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"studyfs/cache"
+)
+
+// A mount served by the process that uses it can hang beyond any kill: a thread waits in the kernel for an answer
+// that the dying process will not give. So the test binary starts itself again to serve.
+
+const childVar = "STUDYFS_FS_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childVar) != "" {
+		os.Exit(serve(os.Getenv(childVar)))
+	}
+	os.Exit(m.Run())
+}
+
+// setup is what a test wants to be served.
+type setup struct {
+	Dir, Cache       string
+	Trees            []string // names; each its own source
+	Objects          []object
+	Many             int // files many/00000000 … beside them
+	XAttrs, Writable bool
+	NoPassthrough    bool
+	User             int // who serves; 0: root
+	TTL              time.Duration
+}
+
+type object struct {
+	Name, Version string
+	Size          int64
+	Archived      bool
+}
+
+func serve(spec string) int {
+	var o setup
+	if err := json.Unmarshal([]byte(spec), &o); err != nil {
+		fmt.Println("fail", err)
+		return 1
+	}
+	s := &server{o: o, sources: map[string]*fakeSource{}}
+	if err := s.start(); err != nil {
+		fmt.Println("fail", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return 1
+	}
+	fmt.Println("ok")
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		fmt.Println(s.do(strings.Fields(in.Text())))
+	}
+	s.fs.Unmount()
+	return 0
+}
+
+type server struct {
+	o       setup
+	sources map[string]*fakeSource
+	fs      *FS
+	log     bytes.Buffer
+}
+
+func (s *server) start() error {
+	c := cache.New(cache.Options{})
+	var trees []Tree
+	for i, name := range s.o.Trees {
+		src := newFakeSource()
+		for _, obj := range s.o.Objects {
+			src.put(obj.Name, obj.Version, obj.Size)
+			if obj.Archived {
+				src.archive(obj.Name)
+			}
+		}
+		for n := range s.o.Many {
+			src.put(fmt.Sprintf("many/%08d", n), "1", 10)
+		}
+		s.sources[name] = src
+		ttl := s.o.TTL
+		store, err := c.Open(testContext(), src, cache.SourceOptions{
+			Dir: filepath.Join(s.o.Cache, strconv.Itoa(i)), SmallFile: 1 << 20,
+			TTL:     func(string, time.Time) time.Duration { return ttl },
+			Changed: func(c cache.Change) { s.fs.Changed(name, c) },
+		})
+		if err != nil {
+			return err
+		}
+		trees = append(trees, Tree{Name: name, Store: store})
+	}
+	var err error
+	s.fs, err = New(Options{
+		Dir: s.o.Dir, FsName: "test:source", Trees: trees, XAttrs: s.o.XAttrs, Passthrough: !s.o.NoPassthrough,
+		CacheDir: s.o.Cache, UID: 1234, GID: 2345, Log: slog.New(slog.NewTextHandler(&s.log, nil)), writableMount: s.o.Writable,
+	})
+	if err != nil {
+		return err
+	}
+	return s.fs.Mount()
+}
+
+// do runs one command of the test: TREE/NAME is written with the tree first, "." for the one at the root.
+func (s *server) do(cmd []string) string {
+	switch cmd[0] {
+	case "put":
+		size, _ := strconv.ParseInt(cmd[4], 10, 64)
+		s.src(cmd[1]).put(cmd[2], cmd[3], size)
+	case "remove":
+		s.src(cmd[1]).remove(cmd[2])
+	case "stall":
+		s.src(cmd[1]).stall(cmd[2] == "on")
+	case "changed":
+		s.fs.Changed(treeName(cmd[1]), cache.Change{Dir: strings.TrimPrefix(cmd[2], "/"), Names: cmd[3:]})
+	case "flood":
+		for n := range maxDirs + 1 {
+			s.fs.Changed("", cache.Change{Dir: fmt.Sprint(n)})
+		}
+	case "passthrough":
+		on, why := s.fs.Passthrough()
+		return fmt.Sprint(on, " ", why)
+	case "readahead":
+		n, why := s.fs.ReadAhead()
+		return fmt.Sprint(n, " ", why)
+	case "connection":
+		n, err := s.fs.Connection()
+		return fmt.Sprint(n, " ", err)
+	case "stat":
+		info, err := s.fs.Stat(testContext(), cmd[1])
+		return fmt.Sprint(info.Tree, " ", info.Entry.Size, " ", info.Entry.Version, " ", info.State, " ", err)
+	case "log":
+		return strconv.Quote(s.log.String())
+	case "unmount":
+		start := time.Now()
+		err := s.fs.Unmount()
+		return fmt.Sprint(time.Since(start) < 10*time.Second, " ", err)
+	}
+	return "ok"
+}
+
+func (s *server) src(name string) *fakeSource { return s.sources[treeName(name)] }
+
+func treeName(name string) string {
+	if name == "." {
+		return ""
+	}
+	return name
+}
+
+// mounted is a mount served by a child.
+type mounted struct {
+	dir string
+	t   *testing.T
+	in  io.Writer
+	out *bufio.Scanner
+}
+
+func mount(t *testing.T, o setup) *mounted {
+	t.Helper()
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		t.Skip("no /dev/fuse")
+	}
+	if o.Trees == nil {
+		o.Trees = []string{""}
+	}
+	if o.TTL == 0 {
+		o.TTL = time.Hour
+	}
+	o.Dir, o.Cache = directory(t, o.User), directory(t, o.User)
+	spec, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Open(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	cmd := exec.Command("/proc/self/fd/3") // another user may not come by its path
+	cmd.ExtraFiles = []*os.File{self}
+	if o.User != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(o.User), Gid: uint32(o.User)}}
+	}
+	cmd.Env = append(os.Environ(), childVar+"="+string(spec))
+	cmd.Stderr = os.Stderr
+	in, _ := cmd.StdinPipe()
+	out, _ := cmd.StdoutPipe()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m := &mounted{dir: o.Dir, t: t, in: in, out: bufio.NewScanner(out)}
+	m.out.Buffer(nil, 1<<20)
+	hung := time.AfterFunc(30*time.Second, func() { // killing the server ends every call on the mount
+		fmt.Fprintln(os.Stderr, "the mount hung; killing its server")
+		cmd.Process.Kill()
+	})
+	t.Cleanup(func() {
+		in.Close()
+		err := cmd.Wait()
+		hung.Stop()
+		unix.Unmount(o.Dir, unix.MNT_DETACH) // after a kill; otherwise it is gone
+		if err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	})
+	if !m.out.Scan() || m.out.Text() != "ok" {
+		t.Fatalf("mount: %s", m.out.Text())
+	}
+	return m
+}
+
+// directory makes one that belongs to a user and that others can reach.
+func directory(t *testing.T, user int) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "studyfs-test-*")
+	if err == nil {
+		err = os.Chown(dir, user, user)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func (m *mounted) do(cmd ...string) string {
+	m.t.Helper()
+	fmt.Fprintln(m.in, strings.Join(cmd, " "))
+	if !m.out.Scan() {
+		m.t.Fatal("the server is gone")
+	}
+	return m.out.Text()
+}
+
+func (m *mounted) path(name string) string { return filepath.Join(m.dir, name) }
