@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,6 +45,7 @@ type setup struct {
 	NoPassthrough    bool
 	User             int // who serves; 0: root
 	TTL              time.Duration
+	Deaf             bool // nobody tells the kernel of changes
 }
 
 type object struct {
@@ -76,6 +79,7 @@ type server struct {
 	sources map[string]*fakeSource
 	fs      *FS
 	log     bytes.Buffer
+	ttl     atomic.Int64
 }
 
 func (s *server) start() error {
@@ -93,11 +97,15 @@ func (s *server) start() error {
 			src.put(fmt.Sprintf("many/%08d", n), "1", 10)
 		}
 		s.sources[name] = src
-		ttl := s.o.TTL
+		s.ttl.Store(int64(s.o.TTL))
 		store, err := c.Open(testContext(), src, cache.SourceOptions{
 			Dir: filepath.Join(s.o.Cache, strconv.Itoa(i)), SmallFile: 1 << 20,
-			TTL:     func(string, time.Time) time.Duration { return ttl },
-			Changed: func(c cache.Change) { s.fs.Changed(name, c) },
+			TTL: func(string, time.Time) time.Duration { return time.Duration(s.ttl.Load()) },
+			Changed: func(c cache.Change) {
+				if !s.o.Deaf {
+					s.fs.Changed(name, c)
+				}
+			},
 		})
 		if err != nil {
 			return err
@@ -127,10 +135,14 @@ func (s *server) do(cmd []string) string {
 		s.src(cmd[1]).stall(cmd[2] == "on")
 	case "changed":
 		s.fs.Changed(treeName(cmd[1]), cache.Change{Dir: strings.TrimPrefix(cmd[2], "/"), Names: cmd[3:]})
+	case "ttl":
+		ttl, _ := time.ParseDuration(cmd[1])
+		s.ttl.Store(int64(ttl))
 	case "flood":
-		for n := range maxDirs + 1 {
-			s.fs.Changed("", cache.Change{Dir: fmt.Sprint(n)})
-		}
+		s.fs.Changed(treeName(cmd[1]), cache.Change{Dir: "elsewhere", Names: slices.Collect(func(yield func(string) bool) {
+			for n := 0; n <= maxNames && yield(strconv.Itoa(n)); n++ {
+			}
+		})})
 	case "passthrough":
 		on, why := s.fs.Passthrough()
 		return fmt.Sprint(on, " ", why)
