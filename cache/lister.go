@@ -1,0 +1,287 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"studyfs/backends"
+)
+
+const (
+	defaultMaxEntries = 2_000_000
+	staleLimit        = 24 * time.Hour  // how old an answer may be while the source cannot be reached
+	retryAfter        = 5 * time.Second // how long a directory with stale knowledge is left alone after a failure
+	saveEvery         = time.Minute
+	revalidateAfter   = 100 * time.Millisecond // long enough for one page to serve a whole walk after a restart
+)
+
+// listerOptions say how listings are kept. All fields must be set but maxEntries.
+type listerOptions struct {
+	ttl        func(dir string, now time.Time) time.Duration
+	now        func() time.Time
+	log        *slog.Logger
+	file       string // where listings outlive the process
+	codec      codec
+	changed    func(Change)
+	removed    func([]backends.Entry)
+	timeout    time.Duration // of one request
+	maxEntries int
+}
+
+// lister answers names and directories from the index, and asks the source for what is unknown or too old. It is safe for
+// concurrent use.
+type lister struct {
+	src backends.Source
+	o   listerOptions
+
+	ctx    context.Context // of all requests; ends with close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // requests and the background loop
+	wake   chan struct{}  // something is to be revalidated
+
+	mu     sync.Mutex // guards all below; no I/O under it
+	index  *index
+	calls  map[string]*call     // requests under way, by the directory that wants them
+	big    map[string]bool      // directories whose first child alone fills a page: their children are listed with a delimiter
+	failed map[string]time.Time // directories whose last request failed while stale knowledge served
+	todo   []string             // directories to revalidate
+	served time.Time            // age of the oldest listing served last
+	dirty  bool
+}
+
+// call is one request (or a few in a row) for one directory, shared by all who wait.
+type call struct {
+	done    chan struct{}
+	err     error // set before done is closed
+	cancel  context.CancelFunc
+	waiters int
+}
+
+func newLister(src backends.Source, o listerOptions) (*lister, error) {
+	if o.maxEntries == 0 {
+		o.maxEntries = defaultMaxEntries
+	}
+	if o.codec == nil || o.now == nil || o.ttl == nil || o.log == nil {
+		return nil, errors.New("incomplete options")
+	}
+	l := &lister{
+		src: src, o: o, wake: make(chan struct{}, 1), index: loadIndex(o.file, o.codec),
+		calls: map[string]*call{}, big: map[string]bool{}, failed: map[string]time.Time{},
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // ends with close; no caller's context lives as long
+	l.work.Add(1)
+	go l.background()
+	return l, nil
+}
+
+// lookup returns the entry of name, or ErrNotExist if a listing proves that there is none.
+func (l *lister) lookup(ctx context.Context, name string) (backends.Entry, error) {
+	if name == "" {
+		return backends.Entry{Dir: true}, nil
+	}
+	if !backends.ValidName(name) {
+		return backends.Entry{}, fmt.Errorf("lookup: %w", backends.ErrNotExist)
+	}
+	dir, base := backends.Split(name)
+	for try := range 8 {
+		k, v, from := l.ask(dir, base)
+		switch {
+		case v == present:
+			return k.entry(dir), nil
+		case v == absent || isProbe(base):
+			return backends.Entry{}, fmt.Errorf("lookup: %w", backends.ErrNotExist)
+		}
+		// A page full of keys that no file name can stand for may not reach the name: then its parent is listed.
+		err := l.share(ctx, dir, func(ctx context.Context) error {
+			if try >= 3 {
+				return l.listPage(ctx, dir, before(from))
+			}
+			return l.walkPage(ctx, dir, before(prefixOf(dir)+from))
+		})
+		if err != nil {
+			return l.stale(dir, base, err)
+		}
+	}
+	return backends.Entry{}, fmt.Errorf("lookup: %w: listing does not reach the name", backends.ErrBadAnswer)
+}
+
+// ask is index.find for listings that are still believed.
+func (l *lister) ask(dir, base string) (kid, verdict, string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.believed(dir) {
+		return l.index.find(dir, base)
+	}
+	if _, complete, _ := l.index.children(dir); complete {
+		return kid{}, unknown, "" // from the beginning: what was complete will most likely be again
+	}
+	return kid{}, unknown, base
+}
+
+// believed reports whether what is known of dir may be served, and sees to it that what comes from disk is looked at
+// again. The caller holds mu.
+func (l *lister) believed(dir string) bool {
+	d, now := l.index.dirs[dir], l.o.now()
+	if d == nil {
+		return true // nothing known: the index says so
+	}
+	if d.disk && now.Sub(d.at) < staleLimit {
+		l.todo = append(l.todo, dir)
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+		l.served = d.at
+		return true
+	}
+	if !l.expired(dir, d) {
+		l.served = d.at
+		return true
+	}
+	if t, ok := l.failed[dir]; ok && now.Sub(t) < retryAfter && now.Sub(d.at) < staleLimit {
+		l.served = d.at
+		return true
+	}
+	return false
+}
+
+func (l *lister) expired(dir string, d *dirInfo) bool {
+	now := l.o.now()
+	return d.disk || now.Sub(d.at) >= l.o.ttl(dir, now)
+}
+
+// stale answers a lookup that failed from what was known before, if the failure is one of the network.
+func (l *lister) stale(dir, base string, err error) (backends.Entry, error) {
+	if !outage(err) {
+		return backends.Entry{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.index.dirs[dir]
+	if d == nil || l.o.now().Sub(d.at) >= staleLimit {
+		return backends.Entry{}, err
+	}
+	l.failed[dir] = l.o.now()
+	switch k, v, _ := l.index.find(dir, base); v {
+	case present:
+		return k.entry(dir), nil
+	case absent:
+		return backends.Entry{}, fmt.Errorf("lookup: %w", backends.ErrNotExist)
+	case unknown:
+	}
+	return backends.Entry{}, err
+}
+
+// outage reports whether err says that the source cannot be reached, as opposed to: refuses us.
+func outage(err error) bool {
+	return errors.Is(err, backends.ErrUnreachable) || errors.Is(err, backends.ErrBusy) ||
+		errors.Is(err, context.DeadlineExceeded)
+}
+
+// list returns all children of dir, in name order.
+func (l *lister) list(ctx context.Context, dir string) ([]backends.Entry, error) {
+	if all, ok := l.complete(dir); ok {
+		return all, nil
+	}
+	err := l.share(ctx, dir, func(ctx context.Context) error { return l.fetchDir(ctx, dir) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all, complete, _ := l.index.children(dir)
+	switch {
+	case err == nil && complete:
+		return all, nil
+	case err == nil:
+		return nil, fmt.Errorf("list: %w: listing is not complete", backends.ErrBadAnswer)
+	}
+	if d := l.index.dirs[dir]; complete && outage(err) && l.o.now().Sub(d.at) < staleLimit {
+		l.failed[dir] = l.o.now()
+		return all, nil
+	}
+	return nil, err
+}
+
+func (l *lister) complete(dir string) ([]backends.Entry, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.believed(dir) {
+		return nil, false
+	}
+	all, ok, _ := l.index.children(dir)
+	return all, ok
+}
+
+// peek returns what was last known of name, however old, without asking anybody.
+func (l *lister) peek(name string) (backends.Entry, bool) {
+	if name == "" {
+		return backends.Entry{Dir: true}, true
+	}
+	dir, base := backends.Split(name)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k, v, _ := l.index.find(dir, base)
+	return k.entry(dir), v == present
+}
+
+// expire says that dir is known to differ from its listing: the next call asks again.
+func (l *lister) expire(dir string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.index.dirs[dir]; d != nil {
+		d.at, d.disk = time.Time{}, false
+	}
+}
+
+// fresh tells how long dir's listing will still be believed.
+func (l *lister) fresh(dir string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, now := l.index.dirs[dir], l.o.now()
+	if d == nil {
+		return 0
+	}
+	if d.disk {
+		return time.Second // being looked at again
+	}
+	return d.at.Add(l.o.ttl(dir, now)).Sub(now)
+}
+
+func (l *lister) age() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.served.IsZero() {
+		return 0
+	}
+	return l.o.now().Sub(l.served)
+}
+
+func (l *lister) entries() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(l.index.kids)
+}
+
+// close ends requests and background work, and saves.
+func (l *lister) close(context.Context) error {
+	l.cancel()
+	l.work.Wait()
+	return l.save()
+}
+
+// isProbe reports whether file managers, indexers or other systems ask for base in every directory they see. Where the listing does
+// not show it already, that costs no request.
+func isProbe(base string) bool {
+	if strings.HasPrefix(base, "._") || strings.HasPrefix(base, ".Trash") {
+		return true
+	}
+	switch strings.ToLower(base) {
+	case ".hidden", "autorun.inf", ".xdg-volume-info", "bdmv", "desktop.ini", "thumbs.db", ".ds_store", ".directory",
+		".spotlight-v100", ".fseventsd", ".metadata_never_index", ".localized":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,251 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"studyfs/backends"
+)
+
+// share runs fetch for dir, once however many callers want it at the same time, on the lister's own context: a
+// caller who leaves takes nothing from the others. fetch ends when the last has left.
+func (l *lister) share(ctx context.Context, dir string, fetch func(context.Context) error) error {
+	l.mu.Lock()
+	c := l.calls[dir]
+	if c == nil {
+		c = l.begin(dir, fetch)
+	}
+	c.waiters++
+	l.mu.Unlock()
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.waiters--
+	if c.waiters == 0 {
+		c.cancel()
+		if l.calls[dir] == c {
+			delete(l.calls, dir) // whoever comes now begins anew
+		}
+	}
+	return ctx.Err()
+}
+
+// begin starts a call. The caller holds mu.
+func (l *lister) begin(dir string, fetch func(context.Context) error) *call {
+	ctx, cancel := context.WithTimeout(l.ctx, l.o.timeout)
+	c := &call{done: make(chan struct{}), cancel: cancel}
+	l.calls[dir] = c
+	l.work.Add(1)
+	go func() {
+		defer l.work.Done()
+		defer cancel()
+		err := fetch(ctx)
+		l.mu.Lock()
+		c.err = err
+		if l.calls[dir] == c {
+			delete(l.calls, dir)
+		}
+		if err == nil {
+			delete(l.failed, dir)
+		}
+		l.mu.Unlock()
+		close(c.done)
+	}()
+	return c
+}
+
+// walkPage asks on behalf of dir for one flat page of the whole source after the key after, and takes it in. What lies
+// before the wanted key costs nothing, what lies behind it answers the next questions.
+func (l *lister) walkPage(ctx context.Context, dir, after string) error {
+	pager, ok := l.src.(backends.Pager)
+	if !ok {
+		return l.listWhole(ctx, dir)
+	}
+	page, err := pager.WalkPage(ctx, "", after)
+	if err != nil {
+		return err
+	}
+	l.take(func(now time.Time) diff { return l.index.applyWalk(after, page, now, l.expired) })
+	return nil
+}
+
+// listPage asks for one page of the children of dir after the child key after.
+func (l *lister) listPage(ctx context.Context, dir, after string) error {
+	pager, ok := l.src.(backends.Pager)
+	if !ok {
+		return l.listWhole(ctx, dir)
+	}
+	from := after
+	if after != "" {
+		from = prefixOf(dir) + after
+	}
+	page, err := pager.ListPage(ctx, dir, from)
+	if err != nil {
+		return err
+	}
+	l.take(func(now time.Time) diff { return l.index.applyList(dir, after, page, now, l.expired) })
+	return nil
+}
+
+// listWhole lists a directory of a source that does not answer in pages.
+func (l *lister) listWhole(ctx context.Context, dir string) error {
+	var page backends.Page
+	for e, err := range l.src.List(ctx, dir) {
+		if err != nil {
+			return err
+		}
+		page.Entries = append(page.Entries, e)
+	}
+	sortByKey(page.Entries)
+	l.take(func(now time.Time) diff { return l.index.applyList(dir, "", page, now, l.expired) })
+	return nil
+}
+
+// take applies an answer and tells of what it changed, from the goroutine of the request.
+func (l *lister) take(apply func(now time.Time) diff) {
+	l.mu.Lock()
+	since := l.index.clock
+	out := apply(l.o.now())
+	l.index.trim(l.o.maxEntries, since)
+	l.dirty = true
+	l.mu.Unlock()
+	if len(out.removed) > 0 {
+		l.o.removed(out.removed)
+	}
+	for _, c := range out.changes {
+		l.o.changed(c)
+	}
+}
+
+// fetchDir asks until all children of dir are known: one flat page, which fills what lies below too, and then, if the directory
+// does not fit in it, delimited pages, which skip what lies below.
+func (l *lister) fetchDir(ctx context.Context, dir string) error {
+	after, whole := l.resume(dir)
+	if after == "" && !whole && !l.inBig(dir) {
+		start := ""
+		if dir != "" {
+			start = before(prefixOf(dir))
+		}
+		if err := l.walkPage(ctx, dir, start); err != nil {
+			return err
+		}
+		if after, whole = l.resume(dir); !whole {
+			l.markBig(dir)
+		}
+	}
+	for !whole {
+		if err := l.listPage(ctx, dir, after); err != nil {
+			return err
+		}
+		was := after
+		if after, whole = l.resume(dir); !whole && after <= was {
+			return nil // no way forward; the caller finds it incomplete
+		}
+	}
+	return nil
+}
+
+// resume returns the child key after which dir is unknown or no longer believed.
+func (l *lister) resume(dir string) (after string, whole bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.index.dirs[dir]; d == nil || l.expired(dir, d) {
+		return "", false
+	}
+	_, whole, after = l.index.children(dir)
+	return after, whole
+}
+
+// markBig remembers that a flat page did not get beyond the first child of dir: then it will not in dir's other children
+// either. In HCP every subject has 13,000 objects; asking flat and then again with a delimiter would double the requests.
+func (l *lister) markBig(dir string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.index.dirs[dir]; d == nil || len(d.kids) <= 1 {
+		l.big[dir] = true
+	}
+}
+
+func (l *lister) inBig(dir string) bool {
+	if dir == "" {
+		return false
+	}
+	parent, _ := backends.Split(dir)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.big[parent]
+}
+
+// background revalidates what was served from disk, and saves now and then, until close.
+func (l *lister) background() {
+	defer l.work.Done()
+	save := time.NewTicker(saveEvery)
+	defer save.Stop()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-save.C:
+			if err := l.save(); err != nil {
+				l.o.log.WarnContext(l.ctx, "cannot save the listing", "err", err)
+			}
+		case <-l.wake:
+			l.revalidate()
+		}
+	}
+}
+
+// revalidate asks again for directories that were served from disk. The first page of the first one usually serves
+// them all.
+func (l *lister) revalidate() {
+	pause := time.NewTimer(revalidateAfter)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-l.ctx.Done():
+		return
+	}
+	l.mu.Lock()
+	todo := l.todo
+	l.todo = nil
+	l.mu.Unlock()
+	for _, dir := range todo {
+		l.mu.Lock()
+		d := l.index.dirs[dir]
+		due := d != nil && d.disk
+		l.mu.Unlock()
+		if !due {
+			continue
+		}
+		if err := l.share(l.ctx, dir, func(ctx context.Context) error { return l.fetchDir(ctx, dir) }); err != nil {
+			l.o.log.InfoContext(l.ctx, "cannot revalidate a listing", "err", errClass(err))
+			l.giveUp(dir, err)
+		}
+	}
+}
+
+// giveUp ends the service of a directory from disk if the source refused us; after an outage it goes on.
+func (l *lister) giveUp(dir string, err error) {
+	if outage(err) || l.ctx.Err() != nil {
+		return
+	}
+	l.expire(dir)
+}
+
+// errClass is what may be logged of an error that can hold names: which of the sentinels it is.
+func errClass(err error) string {
+	for _, known := range []error{
+		backends.ErrAuth, backends.ErrPermission, backends.ErrUnreachable, backends.ErrBusy, backends.ErrBadAnswer,
+		backends.ErrNotExist, context.DeadlineExceeded, context.Canceled,
+	} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return "other"
+}

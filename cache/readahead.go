@@ -1,0 +1,70 @@
+package cache
+
+// readahead decides how far beyond a read to fetch. It has no lock, clock or I/O: its owner guards it. All figures
+// are bytes. It sees the reads of one handle in the order in which they reach us, which is not quite the order in
+// which the program made them: the kernel's own read-ahead arrives in pieces and out of order, so a little
+// backward and forward counts as in sequence.
+//
+//	        lo          next      hi
+//	---------|............|========|-----------
+//	          slack        fetched
+//	                       ahead
+//
+// A program that reads at random pays one block per read; one that reads in sequence, or begins at the beginning of the
+// file, gets a window that doubles every time it has used up half of what was fetched ahead.
+type readahead struct {
+	max  int64 // largest window
+	next int64 // where the last read in sequence ended
+	hi   int64 // fetched or asked for up to here, in the present sequence
+	win  int64 // the next window; 0 while reads are at random
+	run  int   // reads in sequence since the last jump
+}
+
+const (
+	// firstWindow is asked for beside the first block of a file. 1 MiB + 128 KiB together make the first answer
+	// worth its round trip and are all that most programs want of a header.
+	firstWindow = 1 << 20
+	// slack is how far off a read may lie and still be in sequence: the largest request of the kernel.
+	slack = 1 << 20
+	// touch is how far off the second read after a jump may lie. Narrower than slack: of 100 random reads in
+	// 256 MiB, one pair in ten sequences of 100 touches by chance; with 1 MiB it would be nearly every one.
+	touch = BlockSize
+)
+
+// read notes a read of n bytes at off and returns the range [off+n, end) to fetch ahead; end <= off+n means nothing.
+// jumped tells that the sequence before was left, so what was asked for ahead in it is no longer wanted.
+func (r *readahead) read(off, n int64) (end int64, jumped bool) {
+	if !r.inSequence(off, n) {
+		jumped = r.win > 0
+		*r = readahead{max: r.max, next: off + n, hi: off + n}
+		if off == 0 {
+			r.win = min(firstWindow, r.max)
+			r.hi = off + n + r.win
+		}
+		return r.hi, jumped
+	}
+	r.run++
+	r.next = max(r.next, off+n)
+	if r.win == 0 {
+		// The second read that touches the one before: now it is a sequence.
+		r.win = min(max(2*BlockSize, n), r.max)
+		r.hi = max(r.hi, r.next) + r.win
+		return r.hi, false
+	}
+	if r.hi-r.next <= r.win/2 {
+		r.win = min(2*r.win, r.max)
+		r.hi = max(r.hi, r.next) + r.win
+	}
+	return r.hi, false
+}
+
+func (r *readahead) inSequence(off, n int64) bool {
+	near := int64(slack)
+	if r.win == 0 {
+		if r.next == 0 {
+			return false // nothing was read yet
+		}
+		near = touch
+	}
+	return off+n >= r.next-near && off <= max(r.next, r.hi)+near
+}

@@ -1,0 +1,75 @@
+package cache
+
+import (
+	"cmp"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// scan takes what earlier runs left into the books of eviction, oldest first, and removes data without a map, which a
+// killed process left. It runs beside the first calls: objects are found by their path, not through the scan.
+func (s *Store) scan() {
+	type found struct {
+		id   objectID
+		used time.Time
+		m    *blockMap
+	}
+	var all []found
+	used := s.cache.usage.keys() // what was used since the start is younger than anything found
+	s.home.maps(func(id objectID, path string) {
+		if s.ctx.Err() != nil || s.isOpen(id) {
+			return
+		}
+		if strings.HasSuffix(path, ".data") {
+			s.removeOrphan(id)
+			return
+		}
+		raw, err := os.ReadFile(path)
+		info, statErr := os.Stat(path)
+		m, ok := decodeBlockMap(raw, id)
+		if err != nil || statErr != nil || !ok {
+			return // removed meanwhile, or damaged: a miss when it is opened
+		}
+		all = append(all, found{id, info.ModTime(), m})
+	})
+	slices.SortFunc(all, func(a, b found) int { return cmp.Compare(a.used.UnixNano(), b.used.UnixNano()) })
+	for _, f := range all {
+		if s.ctx.Err() != nil {
+			return
+		}
+		if s.isOpen(f.id) {
+			continue
+		}
+		for n := range extentCount(f.m.size) {
+			k := extentKey{s, f.id, n}
+			if bytes := f.m.bytesIn(k.blocks(f.m.size)); bytes > 0 {
+				s.cache.usage.note(k, bytes)
+			}
+		}
+	}
+	for _, k := range used {
+		s.cache.usage.touch(k)
+	}
+	s.cache.usage.makeRoom(0)
+}
+
+func (s *Store) isOpen(id objectID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.objects[id] != nil
+}
+
+// removeOrphan removes the files of an object whose map is missing. It holds the object while it does, so that
+// nobody opens it in between.
+func (s *Store) removeOrphan(id objectID) {
+	if _, err := os.Stat(s.mapPath(id)); err == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.objects[id] == nil {
+		s.unlink(id)
+	}
+}

@@ -1,0 +1,386 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"studyfs/backends"
+)
+
+// SourceOptions say how one source is to be cached.
+type SourceOptions struct {
+	Dir       string                                        // cache/<source id>; made with 0700, locked while open
+	TTL       func(dir string, now time.Time) time.Duration // how long a listing of dir is believed; nil means 60 s
+	SmallFile int64                                         // objects up to this size are fetched whole at open; 0 means 4 MiB
+	Window    int64                                         // the largest read-ahead of one reader; 0 means 32 MiB
+	Parallel  int                                           // fetches in flight at once; 0 means 16
+	Timeout   time.Duration                                 // after which a call on the store gives up; 0 means 60 s
+	Changed   func(Change)                                  // told of every difference between two listings; must not block
+}
+
+func (o *SourceOptions) setDefaults() {
+	if o.TTL == nil {
+		o.TTL = func(string, time.Time) time.Duration { return defaultTTL }
+	}
+	if o.SmallFile == 0 {
+		o.SmallFile = defaultSmallFile
+	}
+	if o.Window == 0 {
+		o.Window = defaultWindow
+	}
+	if o.Parallel == 0 {
+		o.Parallel = defaultParallel
+	}
+	if o.Timeout == 0 {
+		o.Timeout = defaultTimeout
+	}
+	if o.Changed == nil {
+		o.Changed = func(Change) {}
+	}
+}
+
+// Store is the cache of one source. It is safe for concurrent use; Close may not run beside other calls.
+type Store struct {
+	cache *Cache
+	src   backends.Source
+	o     SourceOptions
+	home  *home // where things lie
+	boot  [16]byte
+	log   *slog.Logger
+	lists *lister
+	slots slots
+	disk  *diskHealth
+	guard guard
+
+	ctx    context.Context // of all fetches; ends with Close
+	cancel context.CancelFunc
+	flying sync.WaitGroup // flights and the scan
+
+	bytes, hits, misses, evicted, corrupt atomic.Int64
+
+	mu      sync.Mutex // guards objects and the refs and closing of each; may be taken under an object's mu, never the other way round
+	objects map[objectID]*object
+}
+
+// Open makes ready what earlier runs left in o.Dir and returns without asking src for anything. If another process
+// holds o.Dir, a private directory beside it is used, removed again at Close. The end of ctx ends only Open itself;
+// the Store lives until Close.
+func (c *Cache) Open(ctx context.Context, src backends.Source, o SourceOptions) (*Store, error) {
+	o.setDefaults()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	h, err := openHome(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("cache directory: %w", err)
+	}
+	s := &Store{
+		cache: c, src: src, o: o, home: h, log: c.log, boot: bootID(),
+		slots: newSlots(o.Parallel), disk: &diskHealth{log: c.log}, objects: map[objectID]*object{},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.lists, err = newLister(src, listerOptions{
+		ttl: o.TTL, now: c.now, log: c.log, file: h.path("listing"), codec: clearCodec{},
+		changed: o.Changed, removed: s.dropAll, timeout: o.Timeout,
+	})
+	if err != nil {
+		s.cancel()
+		return nil, errors.Join(fmt.Errorf("listing cache: %w", err), h.close())
+	}
+	s.flying.Add(1)
+	go func() {
+		defer s.flying.Done()
+		s.scan()
+	}()
+	return s, nil
+}
+
+// Lookup returns the entry of name as the newest believed listing has it, or ErrNotExist. The root's is a directory.
+func (s *Store) Lookup(ctx context.Context, name string) (backends.Entry, error) {
+	if err := s.guard.check(ctx, s); err != nil {
+		return backends.Entry{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	return s.lists.lookup(ctx, name)
+}
+
+// List returns the children of dir, by name. The slice is shared: callers must not change it.
+func (s *Store) List(ctx context.Context, dir string) ([]backends.Entry, error) {
+	if err := s.guard.check(ctx, s); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	return s.lists.list(ctx, dir)
+}
+
+// Fresh tells how long the listing of dir will still be believed; 0 or less: not any more.
+func (s *Store) Fresh(dir string) time.Duration { return s.lists.fresh(dir) }
+
+// Open returns a Reader of exactly the version that e names. Small objects are complete when Open returns. It fails
+// with ErrChanged when the source has another version by now, ErrArchived, ErrNotExist, ErrAuth and so on.
+func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
+	if err := s.guard.check(ctx, s); err != nil {
+		return nil, err
+	}
+	if e.Tier != backends.Online {
+		return nil, fmt.Errorf("open: %w", backends.ErrArchived)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	if e.Size < 0 {
+		exact, err := s.src.Stat(ctx, e.Name)
+		if err != nil {
+			return nil, err
+		}
+		e = exact
+	}
+	o, err := s.acquire(ctx, s.idOf(e), e.Size)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	o.entry = e
+	o.mu.Unlock()
+	r := &Reader{o: o, ahead: readahead{max: s.o.Window}}
+	hits, misses := o.present(span{0, blockCount(e.Size)})
+	if e.Size > 0 && e.Size <= s.o.SmallFile {
+		if err := s.explain(ctx, e, r.fetchAll(ctx)); err != nil {
+			r.Close() //nolint:errcheck // nothing was handed out
+			return nil, err
+		}
+	}
+	if r.pinIfComplete(); r.pinned { // its reads will not be seen
+		r.touch(span{0, blockCount(e.Size)})
+		s.hits.Add(hits)
+		s.misses.Add(misses)
+	}
+	return r, nil
+}
+
+// explain turns what a source said of a listed object into what became of it. Keys limited to a prefix may get "forbidden" for
+// what is merely gone, so both lead to a fresh listing.
+func (s *Store) explain(ctx context.Context, e backends.Entry, err error) error {
+	gone := errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrPermission)
+	if !gone && !errors.Is(err, backends.ErrChanged) {
+		return err
+	}
+	dir, _ := backends.Split(e.Name)
+	s.lists.expire(dir)
+	if !gone {
+		return err
+	}
+	now, lookupErr := s.lists.lookup(ctx, e.Name)
+	switch {
+	case errors.Is(lookupErr, backends.ErrNotExist):
+		return lookupErr
+	case lookupErr == nil && now.Version != e.Version:
+		return fmt.Errorf("open: %w", backends.ErrChanged)
+	}
+	return err
+}
+
+// whileOpen is explain for a handle that is open: its version is gone, whatever took its place.
+func (s *Store) whileOpen(e backends.Entry, err error) error {
+	if !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, backends.ErrChanged) {
+		return err
+	}
+	dir, _ := backends.Split(e.Name)
+	s.lists.expire(dir)
+	return fmt.Errorf("read: %w", backends.ErrChanged)
+}
+
+// State tells how much of e is on the local disk. It never asks the source.
+func (s *Store) State(e backends.Entry) State {
+	id := s.idOf(e)
+	s.mu.Lock()
+	o := s.objects[id]
+	s.mu.Unlock()
+	var n int64
+	if o != nil {
+		o.mu.Lock()
+		if o.blocks != nil {
+			n = o.blocks.count()
+		}
+		o.mu.Unlock()
+	} else if raw, err := os.ReadFile(s.mapPath(id)); err == nil {
+		if m, ok := decodeBlockMap(raw, id); ok {
+			n = m.count()
+		}
+	}
+	switch {
+	case e.Size >= 0 && n == blockCount(e.Size):
+		return Cached
+	case n > 0:
+		return Partial
+	}
+	return Remote
+}
+
+// Stats returns counters and gauges; cheap, never blocks on I/O.
+func (s *Store) Stats() Stats {
+	return Stats{
+		Bytes: s.bytes.Load(), Limit: s.cache.usage.limit,
+		Hits: s.hits.Load(), Misses: s.misses.Load(), Evicted: s.evicted.Load(), Corrupt: s.corrupt.Load(),
+		ListingAge: s.lists.age(), ListedEntries: s.lists.entries(),
+	}
+}
+
+// Close cancels the fetches under way and waits for them, writes the listing and the block maps, and unlocks. Readers
+// must be closed before.
+func (s *Store) Close() error {
+	s.cancel()
+	s.flying.Wait()
+	err := s.lists.close(context.WithoutCancel(s.ctx))
+	s.cache.usage.forgetStore(s)
+	return errors.Join(err, s.home.close())
+}
+
+// acquire returns the object of id, opened, held once for the caller, who gives it back with release.
+func (s *Store) acquire(ctx context.Context, id objectID, size int64) (*object, error) {
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		o := s.objects[id]
+		if o == nil {
+			o = &object{store: s, id: id, size: size, saved: s.now()}
+			s.objects[id] = o
+		}
+		closing := o.closing
+		if closing == nil {
+			o.refs++
+		}
+		s.mu.Unlock()
+		if closing == nil {
+			o.loaded.Do(o.load)
+			return o, nil
+		}
+		select { // its files are being closed: that is quick
+		case <-closing:
+		case <-ctx.Done():
+		}
+	}
+	return nil, ctx.Err()
+}
+
+func (s *Store) retain(o *object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.refs++
+}
+
+func (s *Store) release(o *object) {
+	s.mu.Lock()
+	o.refs--
+	if o.refs > 0 {
+		s.mu.Unlock()
+		return
+	}
+	o.closing = make(chan struct{})
+	s.mu.Unlock()
+	o.close()
+	s.mu.Lock()
+	delete(s.objects, o.id)
+	close(o.closing)
+	s.mu.Unlock()
+}
+
+// keep writes a fetched block, makes room for it and notes its use.
+func (s *Store) keep(o *object, block int64, data []byte) error {
+	u := s.cache.usage
+	if !u.makeRoom(int64(len(data))) && !u.fits(-roomOver) {
+		return fmt.Errorf("%w: everything in it is in use", errDisk)
+	}
+	err := o.land(block, data)
+	if err != nil && u.makeRoom(u.limit/10) { // a full disk: the read cache gives way first
+		err = o.land(block, data)
+	}
+	if err != nil {
+		s.disk.failed(s.now())
+		return err
+	}
+	k := extentKey{s, o.id, block / extentBlocks}
+	u.note(k, o.bytesIn(k.blocks(o.size)))
+	return nil
+}
+
+// roomOver is how far pinned files may push the cache over its limit before new blocks are no longer kept.
+const roomOver = 64 << 20
+
+// evict frees one extent; false: it is pinned.
+func (s *Store) evict(k extentKey) bool {
+	s.mu.Lock()
+	o := s.objects[k.id]
+	s.mu.Unlock()
+	size := int64(-1)
+	if o != nil {
+		size = o.size
+	} else if raw, err := os.ReadFile(s.mapPath(k.id)); err == nil {
+		if m, ok := decodeBlockMap(raw, k.id); ok {
+			size = m.size
+		}
+	}
+	if size < 0 {
+		s.unlink(k.id)
+		return true
+	}
+	o, err := s.acquire(s.ctx, k.id, size) // an ended ctx: closing down
+	if err != nil {
+		return true
+	}
+	defer s.release(o)
+	return o.evict(k.blocks(size))
+}
+
+// dropAll forgets the bytes of entries that a fresh listing no longer shows: a participant whose data was deleted on request
+// must not live on in a cache. Handles that are open keep their unlinked file.
+func (s *Store) dropAll(entries []backends.Entry) {
+	for _, e := range entries {
+		if e.Dir || e.Size <= 0 {
+			continue
+		}
+		id := s.idOf(e)
+		s.mu.Lock()
+		o := s.objects[id]
+		s.mu.Unlock()
+		if o != nil {
+			o.mu.Lock()
+			o.unlinked = true
+			o.mu.Unlock()
+		}
+		s.unlink(id)
+		s.cache.usage.forget(s, id, extentCount(e.Size))
+	}
+}
+
+func (s *Store) now() time.Time { return s.cache.now() }
+
+func (s *Store) idOf(e backends.Entry) objectID { return s.home.id(e.Name, e.Version) }
+
+func (s *Store) dataPath(id objectID) string { return s.home.block(id) + ".data" }
+func (s *Store) mapPath(id objectID) string  { return s.home.block(id) + ".map" }
+
+func (s *Store) unlink(id objectID) {
+	if err := errors.Join(removeIfThere(s.dataPath(id)), removeIfThere(s.mapPath(id))); err != nil {
+		s.log.Warn("cannot remove a cache file", "err", err)
+	}
+}
+
+// markUsed makes the order of use survive a restart, to within an hour and without a write per open.
+func (s *Store) markUsed(id objectID) {
+	path, now := s.mapPath(id), s.now()
+	if info, err := os.Stat(path); err == nil && now.Sub(info.ModTime()) > time.Hour {
+		if err := os.Chtimes(path, now, now); err != nil {
+			s.disk.failed(now)
+		}
+	}
+}
+
+func parent(path string) string { return filepath.Dir(path) }
