@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -139,10 +138,7 @@ func (s *server) do(cmd []string) string {
 		ttl, _ := time.ParseDuration(cmd[1])
 		s.ttl.Store(int64(ttl))
 	case "flood":
-		s.fs.Changed(treeName(cmd[1]), cache.Change{Dir: "elsewhere", Names: slices.Collect(func(yield func(string) bool) {
-			for n := 0; n <= maxNames && yield(strconv.Itoa(n)); n++ {
-			}
-		})})
+		s.flood(treeName(cmd[1]), cmd[2], cmd[3] == "everything")
 	case "passthrough":
 		on, why := s.fs.Passthrough()
 		return fmt.Sprint(on, " ", why)
@@ -163,6 +159,23 @@ func (s *server) do(cmd []string) string {
 		return fmt.Sprint(time.Since(start) < 10*time.Second, " ", err)
 	}
 	return "ok"
+}
+
+// flood sends more changes than can be remembered; the last of them may come after the first was told.
+func (s *server) flood(tree, dir string, everything bool) {
+	if everything {
+		s.fs.inval.mu.Lock()
+		s.fs.inval.everything = true
+		s.fs.inval.mu.Unlock()
+		s.fs.Changed(tree, cache.Change{})
+		s.fs.inval.wake <- struct{}{}
+		return
+	}
+	c := cache.Change{Dir: dir}
+	for n := range maxNames + 1 {
+		c.Names = append(c.Names, strconv.Itoa(n))
+	}
+	s.fs.Changed(tree, c)
 }
 
 func (s *server) src(name string) *fakeSource { return s.sources[treeName(name)] }
@@ -239,7 +252,7 @@ func mount(t *testing.T, o setup) *mounted {
 // directory makes one that belongs to a user and that others can reach.
 func directory(t *testing.T, user int) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "studyfs-test-*")
+	dir, err := os.MkdirTemp("", "studyfs-test-*") //nolint:usetesting // t.TempDir lies where other users cannot go
 	if err == nil {
 		err = os.Chown(dir, user, user)
 	}

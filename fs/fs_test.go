@@ -183,6 +183,15 @@ func TestInvalidatorIsBounded(t *testing.T) {
 	if len(v.pending) != 1 || len(v.pending[place{"", "d"}]) != 2 {
 		t.Errorf("pending: %v", v.pending)
 	}
+	var many cache.Change
+	for n := range maxNames + 1 {
+		many.Names = append(many.Names, fmt.Sprint(n))
+	}
+	v.add("", many)
+	v.add("", cache.Change{Names: []string{"one more"}})
+	if names, known := v.pending[place{}]; !known || names != nil {
+		t.Errorf("too many names in one directory: %d kept", len(names))
+	}
 	for n := range maxDirs + 1 {
 		v.add("", cache.Change{Dir: fmt.Sprint(n)})
 	}

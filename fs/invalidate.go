@@ -1,7 +1,9 @@
 package fs
 
 import (
+	"log/slog"
 	"sync"
+	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 
@@ -23,8 +25,8 @@ type invalidator struct {
 	fs   *FS
 	wake chan struct{} // holds one token while there is work
 
-	mu         sync.Mutex // guards what follows
-	pending    map[place]map[string]bool
+	mu         sync.Mutex                // guards what follows
+	pending    map[place]map[string]bool // nil for a place: all its children
 	everything bool
 }
 
@@ -40,15 +42,20 @@ func (v *invalidator) add(tree string, c cache.Change) {
 		return
 	}
 	at := place{tree, c.Dir}
-	names := v.pending[at]
-	if names == nil {
+	names, known := v.pending[at]
+	if !known {
 		names = map[string]bool{}
-		v.pending[at] = names
 	}
 	for _, n := range c.Names {
-		names[n] = true
+		if names != nil {
+			names[n] = true
+		}
 	}
-	if len(v.pending) > maxDirs || len(names) > maxNames {
+	if len(names) > maxNames {
+		names = nil
+	}
+	v.pending[at] = names
+	if len(v.pending) > maxDirs {
 		v.everything, v.pending = true, map[place]map[string]bool{}
 	}
 	select {
@@ -75,7 +82,7 @@ func (v *invalidator) tell() {
 	v.pending, v.everything = map[place]map[string]bool{}, false
 	v.mu.Unlock()
 	if everything {
-		forgetAll(v.fs.root.EmbeddedInode())
+		v.forget(v.fs.root.EmbeddedInode())
 		return
 	}
 	for at, names := range pending {
@@ -83,11 +90,21 @@ func (v *invalidator) tell() {
 		if d == nil {
 			continue // the kernel does not know it
 		}
-		d.NotifyContent(0, 0) // its readdir cache; answers ENOENT if there is none
-		for n := range names {
-			_, base := backends.Split(n)
-			d.NotifyEntry(base)
+		v.answered(d.NotifyContent(0, 0)) // its readdir cache
+		v.takeBack(d, names)
+	}
+}
+
+// takeBack forgets names of d's children, all that the kernel knows of if names is nil.
+func (v *invalidator) takeBack(d *fusefs.Inode, names map[string]bool) {
+	if names == nil {
+		for base := range d.Children() {
+			v.answered(d.NotifyEntry(base))
 		}
+	}
+	for n := range names {
+		_, base := backends.Split(n)
+		v.answered(d.NotifyEntry(base))
 	}
 }
 
@@ -105,14 +122,21 @@ func (v *invalidator) find(at place) *fusefs.Inode {
 	return n
 }
 
-// forgetAll takes back everything below d.
-func forgetAll(d *fusefs.Inode) {
-	d.NotifyContent(0, 0)
+// forget takes back everything below d.
+func (v *invalidator) forget(d *fusefs.Inode) {
+	v.answered(d.NotifyContent(0, 0))
 	for name, child := range d.Children() {
 		if child.IsDir() {
-			forgetAll(child)
+			v.forget(child)
 			continue
 		}
-		d.NotifyEntry(name)
+		v.answered(d.NotifyEntry(name))
+	}
+}
+
+// answered looks at what the kernel said. ENOENT only means that it never knew, or has forgotten.
+func (v *invalidator) answered(number syscall.Errno) {
+	if number != 0 && number != syscall.ENOENT {
+		v.fs.log.Debug("the kernel did not take a notification", slog.Any("err", number))
 	}
 }

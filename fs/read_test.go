@@ -1,0 +1,147 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestReplacedWhileOpen(t *testing.T) {
+	for _, pass := range []bool{false, true} {
+		t.Run(fmt.Sprintf("passthrough=%v", pass), func(t *testing.T) {
+			const size = 8 << 20
+			m := mount(t, setup{NoPassthrough: !pass, TTL: time.Millisecond, Objects: []object{
+				{Name: "large", Version: "1", Size: size}, {Name: "small", Version: "1", Size: 50_000},
+			}})
+			for _, name := range []string{"large", "small"} {
+				old, err := os.Open(m.path(name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer old.Close()
+				head := make([]byte, 10_000)
+				if _, err := old.Read(head); err != nil || !same(name, "1", head) {
+					t.Fatalf("%s: old head: %v", name, err)
+				}
+				before, _ := old.Stat()
+				m.do("put", ".", name, "2", "60000")
+				time.Sleep(5 * time.Millisecond)
+				got, err := os.ReadFile(m.path(name))
+				if err != nil || len(got) != 60_000 || !same(name, "2", got) {
+					t.Errorf("%s: a new open gives %d bytes of the new version %v, %v", name, len(got), same(name, "2", got), err)
+				}
+				after, _ := old.Stat()
+				if before.Size() != after.Size() {
+					t.Errorf("%s: the old handle changed its size from %d to %d", name, before.Size(), after.Size())
+				}
+				tail := make([]byte, 1000)
+				off := before.Size() - 1000
+				switch _, err := old.ReadAt(tail, off); {
+				case errors.Is(err, syscall.ESTALE):
+				case err != nil:
+					t.Errorf("%s: the old handle: %v, want its own bytes or ESTALE", name, err)
+				case !slices.Equal(tail, content(name, "1", off, 1000)):
+					t.Errorf("%s: the old handle got foreign bytes", name)
+				}
+				newInfo, _ := os.Stat(m.path(name))
+				if newInfo.Sys().(*syscall.Stat_t).Ino != before.Sys().(*syscall.Stat_t).Ino {
+					t.Errorf("%s: the inode number changed", name)
+				}
+			}
+		})
+	}
+}
+
+// An inode may not mix passthrough with pages: the kernel answers EIO to the open(2) that would.
+func TestPassthroughDoesNotMix(t *testing.T) {
+	const size = 3 << 20 // above what is fetched at open
+	m := mount(t, setup{Objects: []object{{Name: "f", Version: "1", Size: size}}})
+	if on := m.do("passthrough"); on != "true " {
+		t.Skip("no passthrough here: ", on)
+	}
+	buffered, err := os.Open(m.path("f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(buffered); err != nil || !same("f", "1", got) || len(got) != size {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if got := m.do("stat", "f"); !strings.Contains(got, "cached") { // complete by now
+		t.Fatalf("state: %s", got)
+	}
+	for _, when := range []string{"while buffered", "after", "again"} {
+		if when == "after" {
+			buffered.Close()
+			time.Sleep(50 * time.Millisecond) // the release travels by itself
+		}
+		var open []*os.File
+		for range 3 {
+			f, err := os.Open(m.path("f"))
+			if err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+			open = append(open, f)
+		}
+		for _, f := range open {
+			if got, err := io.ReadAll(f); err != nil || !same("f", "1", got) || len(got) != size {
+				t.Errorf("%s: %d bytes, %v", when, len(got), err)
+			}
+			f.Close()
+		}
+	}
+	if on := m.do("passthrough"); on != "true " {
+		t.Errorf("passthrough afterwards: %s", on)
+	}
+}
+
+func TestKilledReaderIsGone(t *testing.T) {
+	m := mount(t, setup{Objects: []object{{Name: "small", Version: "1", Size: 1000}, {Name: "large", Version: "1", Size: 5 << 20}}})
+	m.do("stall", ".", "on")
+	for _, name := range []string{"small", "large"} { // waits in open(2), in read(2)
+		reader := exec.Command("cat", m.path(name))
+		if err := reader.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond)
+		start := time.Now()
+		reader.Process.Kill()
+		reader.Wait()
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("%s: gone after %v", name, took)
+		}
+	}
+	m.do("stall", ".", "off")
+	if got, err := os.ReadFile(m.path("small")); err != nil || !same("small", "1", got) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestMmap(t *testing.T) {
+	for _, pass := range []bool{false, true} {
+		m := mount(t, setup{NoPassthrough: !pass, Objects: []object{{Name: "f", Version: "1", Size: 3<<20 + 5}, {Name: "s", Version: "1", Size: 123_456}}})
+		for name, size := range map[string]int{"f": 3<<20 + 5, "s": 123_456} {
+			f, err := os.Open(m.path(name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+			f.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !same(name, "1", b) {
+				t.Errorf("passthrough %v: %s has wrong bytes", pass, name)
+			}
+			unix.Munmap(b)
+		}
+	}
+}
