@@ -134,6 +134,13 @@ func (s *server) do(cmd []string) string {
 		s.src(cmd[1]).stall(cmd[2] == "on")
 	case "changed":
 		s.fs.Changed(treeName(cmd[1]), cache.Change{Dir: strings.TrimPrefix(cmd[2], "/"), Names: cmd[3:]})
+	case "left":
+		src := s.src(cmd[1])
+		src.mu.Lock()
+		defer src.mu.Unlock()
+		return strconv.Itoa(src.left)
+	case "wait":
+		s.fs.Wait()
 	case "ttl":
 		ttl, _ := time.ParseDuration(cmd[1])
 		s.ttl.Store(int64(ttl))

@@ -121,8 +121,13 @@ func TestResolve(t *testing.T) {
 		path, tree, name string
 		none             bool
 	}{
-		{f: one, path: "x/y", name: "x/y"}, {f: one, path: "/x/../y/", name: "y"}, {f: one, path: "."},
-		{f: two, path: "a/x/y", tree: "a", name: "x/y"}, {f: two, path: "b", tree: "b"}, {f: two, path: "c/x", none: true}, {f: two, path: "", none: true},
+		{f: one, path: "x/y", name: "x/y"},
+		{f: one, path: "/x/../y/", name: "y"},
+		{f: one, path: "."},
+		{f: two, path: "a/x/y", tree: "a", name: "x/y"},
+		{f: two, path: "b", tree: "b"},
+		{f: two, path: "c/x", none: true},
+		{f: two, path: "", none: true},
 	} {
 		tree, name := row.f.resolve(row.path)
 		if (tree == nil) != row.none || !row.none && (tree.name != row.tree || name != row.name) {

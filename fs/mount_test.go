@@ -438,4 +438,13 @@ func TestAboutTheMount(t *testing.T) {
 	if _, err := os.Stat(filepath.Join("/sys/class/bdi", "0:"+number)); err != nil {
 		t.Errorf("the connection's number: %v", err)
 	}
+	if err := unix.Unmount(m.dir, 0); err != nil && os.Geteuid() == 0 {
+		t.Error(err)
+	}
+	if got := m.do("wait"); got != "ok" {
+		t.Error(got)
+	}
+	if got := m.do("unmount"); got != "true <nil>" { // somebody else has done it
+		t.Errorf("unmount: %s", got)
+	}
 }

@@ -118,6 +118,12 @@ func TestKilledReaderIsGone(t *testing.T) {
 		if took := time.Since(start); took > time.Second {
 			t.Errorf("%s: gone after %v", name, took)
 		}
+		for name == "small" && m.do("left", ".") == "0" { // nobody wants it any more: the fetch ends, too
+			if time.Since(start) > time.Second {
+				t.Fatal("the fetch goes on")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 	}
 	m.do("stall", ".", "off")
 	if got, err := os.ReadFile(m.path("small")); err != nil || !same("small", "1", got) {

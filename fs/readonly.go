@@ -47,7 +47,8 @@ func (readOnly) Setattr(context.Context, fusefs.FileHandle, *fuse.SetAttrIn, *fu
 }
 
 func (readOnly) Setxattr(context.Context, string, []byte, uint32) syscall.Errno { return syscall.EROFS }
-func (readOnly) Removexattr(context.Context, string) syscall.Errno              { return syscall.EROFS }
+
+func (readOnly) Removexattr(context.Context, string) syscall.Errno { return syscall.EROFS }
 
 func (readOnly) Write(context.Context, fusefs.FileHandle, []byte, int64) (uint32, syscall.Errno) {
 	return 0, syscall.EROFS
