@@ -49,10 +49,10 @@ type Options struct {
 	Dir          string // the mount point, an existing directory
 	FsName       string // what df and /proc/mounts show as the device, such as "s3:bucket/prefix"
 	Trees        []Tree
-	AllowOther   bool // let other users in; without root it needs user_allow_other in /etc/fuse.conf
-	XAttrs       bool // answer user.studyfs.*; costs ls -l two requests per file
-	Passthrough  bool // let the kernel read complete cache files itself, where it may
-	CacheDir     string
+	AllowOther   bool   // let other users in; without root it needs user_allow_other in /etc/fuse.conf
+	XAttrs       bool   // answer user.studyfs.*; costs ls -l two requests per file
+	Passthrough  bool   // let the kernel read complete cache files itself, where it may
+	CacheDir     string // where the Stores keep their files, for Passthrough; "" means the system's place for temporary files
 	UID, GID     uint32 // who owns every file
 	MaxReadAhead int    // of the kernel, in bytes; 0 means 1 MiB
 	Log          *slog.Logger
@@ -86,10 +86,10 @@ type FS struct {
 	root  fusefs.InodeEmbedder
 	trees map[string]*tree
 
-	mu        sync.Mutex // guards server, readAhead and noReadAhead
+	mu        sync.Mutex // guards what follows
 	server    *fuse.Server
 	readAhead int
-	whyNot    string
+	whyNot    string // readAhead is less than asked for
 
 	done chan struct{} // closed when serving and its goroutines have ended
 }
@@ -190,15 +190,18 @@ type Info struct {
 	Trouble string      // why it cannot be read now, "" if it can
 }
 
-// Stat tells what is known of a path relative to the mount point.
+// Stat tells what is known of a path relative to the mount point. With an error, too, Info has the tree, if any.
 func (f *FS) Stat(ctx context.Context, path string) (Info, error) {
 	t, name := f.resolve(path)
-	if t == nil {
+	switch {
+	case t == nil && name == "": // the folder of folders
+		return Info{Entry: backends.Entry{Dir: true}}, nil
+	case t == nil:
 		return Info{}, fmt.Errorf("status: %w", backends.ErrNotExist)
 	}
 	e, err := t.store.Lookup(ctx, name)
 	if err != nil {
-		return Info{}, err
+		return Info{Tree: t.name}, err
 	}
 	info := Info{Tree: t.name, Entry: e, Trouble: trouble(e)}
 	if !e.Dir {
@@ -207,12 +210,15 @@ func (f *FS) Stat(ctx context.Context, path string) (Info, error) {
 	return info, nil
 }
 
-// resolve finds the tree that a path lies in, and its name there.
+// resolve finds the tree that a path lies in, and its name there; without one, the path itself, cleaned.
 func (f *FS) resolve(path string) (*tree, string) {
 	path = filepath.ToSlash(filepath.Clean("/" + path))[1:]
 	if t := f.trees[""]; t != nil {
 		return t, path
 	}
 	first, rest := cutFirst(path)
-	return f.trees[first], rest
+	if t := f.trees[first]; t != nil {
+		return t, rest
+	}
+	return nil, path
 }

@@ -423,6 +423,9 @@ func TestAboutTheMount(t *testing.T) {
 	if got := m.do("stat", "a/x/f"); got != "a 500 1 remote <nil>" {
 		t.Errorf("stat: %s", got)
 	}
+	if got := m.do("stat", "."); got != " 0  remote <nil>" {
+		t.Errorf("stat of the root: %s", got)
+	}
 	if got := m.do("stat", "a/x/none"); !strings.Contains(got, "not exist") {
 		t.Errorf("stat of nothing: %s", got)
 	}

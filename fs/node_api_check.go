@@ -2,52 +2,36 @@ package fs
 
 import fusefs "github.com/hanwen/go-fuse/v2/fs"
 
-// What the nodes and handles answer. go-fuse finds methods by type assertion, so a wrong signature would silently
-// take one away.
-
-type changing interface {
-	fusefs.NodeCreater
-	fusefs.NodeMkdirer
-	fusefs.NodeMknoder
-	fusefs.NodeLinker
-}
-
-type changing2 interface {
-	fusefs.NodeSymlinker
-	fusefs.NodeUnlinker
-	fusefs.NodeRmdirer
-	fusefs.NodeRenamer
-}
-
-type changing3 interface {
-	fusefs.NodeTmpfiler
-	fusefs.NodeSetattrer
-	fusefs.NodeSetxattrer
-	fusefs.NodeRemovexattrer
-}
-
-type changing4 interface {
-	fusefs.NodeWriter
-	fusefs.NodeAllocater
-}
-
-type listing interface {
-	fusefs.NodeLookuper
-	fusefs.NodeGetattrer
-	fusefs.NodeOpendirHandler
-	fusefs.NodeStatfser
-}
-
+// What the nodes and handles answer. go-fuse finds methods by type assertion, so a wrong signature would silently take
+// one away; and a changing call without a method is not always refused.
 var (
-	_ changing  = readOnly{}
-	_ changing2 = readOnly{}
-	_ changing3 = readOnly{}
-	_ changing4 = readOnly{}
+	_ fusefs.NodeCreater       = readOnly{}
+	_ fusefs.NodeTmpfiler      = readOnly{}
+	_ fusefs.NodeMkdirer       = readOnly{}
+	_ fusefs.NodeMknoder       = readOnly{}
+	_ fusefs.NodeLinker        = readOnly{}
+	_ fusefs.NodeSymlinker     = readOnly{}
+	_ fusefs.NodeRenamer       = readOnly{}
+	_ fusefs.NodeUnlinker      = readOnly{}
+	_ fusefs.NodeRmdirer       = readOnly{}
+	_ fusefs.NodeSetattrer     = readOnly{}
+	_ fusefs.NodeSetxattrer    = readOnly{}
+	_ fusefs.NodeRemovexattrer = readOnly{}
+	_ fusefs.NodeWriter        = readOnly{}
+	_ fusefs.NodeAllocater     = readOnly{}
 
-	_ listing                = (*dir)(nil)
-	_ listing                = (*shelf)(nil)
-	_ fusefs.NodeGetxattrer  = (*dir)(nil)
-	_ fusefs.NodeListxattrer = (*dir)(nil)
+	_ fusefs.NodeLookuper       = (*dir)(nil)
+	_ fusefs.NodeGetattrer      = (*dir)(nil)
+	_ fusefs.NodeOpendirHandler = (*dir)(nil)
+	_ fusefs.NodeStatfser       = (*dir)(nil)
+	_ fusefs.NodeGetxattrer     = (*dir)(nil)
+	_ fusefs.NodeListxattrer    = (*dir)(nil)
+
+	_ fusefs.NodeLookuper       = (*shelf)(nil)
+	_ fusefs.NodeGetattrer      = (*shelf)(nil)
+	_ fusefs.NodeOpendirHandler = (*shelf)(nil)
+	_ fusefs.NodeStatfser       = (*shelf)(nil)
+	_ fusefs.NodeGetxattrer     = (*shelf)(nil)
 
 	_ fusefs.NodeOpener      = (*file)(nil)
 	_ fusefs.NodeGetattrer   = (*file)(nil)
@@ -63,4 +47,5 @@ var (
 	_ fusefs.FileReaddirenter = (*dirHandle)(nil)
 	_ fusefs.FileLookuper     = (*dirHandle)(nil)
 	_ fusefs.FileSeekdirer    = (*dirHandle)(nil)
+	_ fusefs.FileFsyncdirer   = (*dirHandle)(nil)
 )

@@ -89,10 +89,10 @@ func try(dir string, s *fuse.Server) error {
 }
 
 func explain(number syscall.Errno) error {
-	switch {
-	case number == syscall.EPERM:
+	if number == syscall.EPERM {
 		return fmt.Errorf("needs root (CAP_SYS_ADMIN): %w", number)
-	case number == syscall.ELOOP:
+	}
+	if number == syscall.ELOOP {
 		return fmt.Errorf("the cache lies on too many stacked file systems: %w", number)
 	}
 	return fmt.Errorf("the kernel refused a file of the cache directory: %w", number)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -150,4 +151,34 @@ func TestMmap(t *testing.T) {
 			unix.Munmap(b)
 		}
 	}
+}
+
+// Opens and releases overlap in any order; no mix of passthrough, pages and neither may show.
+func TestManyReadersAtOnce(t *testing.T) {
+	objects := []object{{Name: "a", Version: "1", Size: 3 << 20}, {Name: "b", Version: "1", Size: 100_000}, {Name: "c", Version: "1", Size: 2 << 20}}
+	m := mount(t, setup{Objects: objects})
+	var all sync.WaitGroup
+	for n := range 8 {
+		all.Go(func() {
+			for i := range 25 {
+				o := objects[(n+i)%len(objects)]
+				f, err := os.Open(m.path(o.Name))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				off, buf := int64(n)*5_000, make([]byte, 50_000)
+				if _, err := f.ReadAt(buf, off); err != nil || !slices.Equal(buf, content(o.Name, "1", off, 50_000)) {
+					t.Errorf("%s at %d: wrong bytes or %v", o.Name, off, err)
+				}
+				if i%5 == 0 {
+					if got, err := io.ReadAll(f); err != nil || !same(o.Name, "1", got) || int64(len(got)) != o.Size {
+						t.Errorf("%s: %d bytes, %v", o.Name, len(got), err)
+					}
+				}
+				f.Close()
+			}
+		})
+	}
+	all.Wait()
 }
