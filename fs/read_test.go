@@ -13,7 +13,11 @@ import (
 	"testing"
 	"time"
 
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"studyfs/cache"
 )
 
 func TestReplacedWhileOpen(t *testing.T) {
@@ -181,4 +185,48 @@ func TestManyReadersAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// How a handle reads depends on the others of its node: pages and passthrough never at once.
+func TestHandlesOfOneNode(t *testing.T) {
+	src := newFakeSource()
+	src.put("whole", "1", 100)
+	src.put("part", "1", 9<<20)
+	store, err := cache.New(cache.Options{}).Open(t.Context(), src, cache.SourceOptions{Dir: t.TempDir(), SmallFile: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	readers := map[string]*cache.Reader{}
+	for _, name := range []string{"whole", "part"} {
+		e, err := store.Lookup(t.Context(), name)
+		if err == nil {
+			readers[name], err = store.Open(t.Context(), e)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer readers[name].Close()
+	}
+	for _, row := range []struct {
+		on               bool
+		buffered, direct int
+		object           string
+		offered          bool
+		flags            uint32
+	}{
+		{true, 0, 0, "whole", true, fuse.FOPEN_KEEP_CACHE},
+		{true, 0, 1, "whole", true, fuse.FOPEN_KEEP_CACHE},
+		{true, 1, 0, "whole", false, fuse.FOPEN_KEEP_CACHE},
+		{true, 0, 0, "part", false, fuse.FOPEN_KEEP_CACHE},
+		{true, 0, 1, "part", false, fuse.FOPEN_DIRECT_IO},
+		{false, 0, 0, "whole", false, fuse.FOPEN_KEEP_CACHE},
+	} {
+		f := &file{t: &tree{fs: &FS{}}, buffered: row.buffered, direct: row.direct}
+		f.t.fs.pass.on = row.on
+		h, flags := f.handle(readers[row.object])
+		if _, offered := h.(fusefs.FilePassthroughFder); offered != row.offered || flags != row.flags {
+			t.Errorf("%+v: offered %v, flags %#x", row, offered, flags)
+		}
+	}
 }
