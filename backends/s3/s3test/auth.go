@@ -1,0 +1,243 @@
+package s3test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// AccessKey is a pair of keys and what it may do.
+type AccessKey struct {
+	ID, Secret string
+	Grants     []Grant // none: everything
+}
+
+// Grant allows to list and read what lies below a prefix of a bucket, as Empatica's keys do: a listing only with a prefix that
+// begins with the granted one, its slash included.
+type Grant struct {
+	Bucket, Prefix string
+	Write          bool
+}
+
+type accessKey struct {
+	AccessKey
+	revoked, expired bool
+}
+
+// AddKey makes a pair of keys valid.
+func (s *Server) AddKey(k AccessKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys[k.ID] = &accessKey{AccessKey: k}
+}
+
+// Revoke makes every later request with the key InvalidAccessKeyId.
+func (s *Server) Revoke(id string) { s.setKey(id, func(k *accessKey) { k.revoked = true }) }
+
+// Expire makes every later request with the key ExpiredToken.
+func (s *Server) Expire(id string) { s.setKey(id, func(k *accessKey) { k.expired = true }) }
+
+// Restore undoes Revoke and Expire.
+func (s *Server) Restore(id string) {
+	s.setKey(id, func(k *accessKey) { k.revoked, k.expired = false, false })
+}
+
+func (s *Server) setKey(id string, set func(*accessKey)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.keys[id]; k != nil {
+		set(k)
+	}
+}
+
+const (
+	algorithm  = "AWS4-HMAC-SHA256"
+	timeFormat = "20060102T150405Z"
+	maxSkew    = 15 * time.Minute
+)
+
+// credential is the parsed Authorization header.
+type credential struct {
+	id, date, region string
+	signed           []string
+	signature        string
+}
+
+// credentialOf returns the access key id of an Authorization header, "" if there is none.
+func credentialOf(header string) string {
+	c, _ := parseAuthorization(header)
+	return c.id
+}
+
+func parseAuthorization(header string) (c credential, ok bool) {
+	fields, found := strings.CutPrefix(header, algorithm+" ")
+	if !found {
+		return c, false
+	}
+	for part := range strings.SplitSeq(fields, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		switch name {
+		case "Credential":
+			scope := strings.Split(value, "/")
+			if len(scope) != 5 || scope[3] != "s3" || scope[4] != "aws4_request" {
+				return c, false
+			}
+			c.id, c.date, c.region = scope[0], scope[1], scope[2]
+		case "SignedHeaders":
+			c.signed = strings.Split(value, ";")
+		case "Signature":
+			c.signature = value
+		}
+	}
+	return c, c.id != "" && c.signature != "" && slices.Contains(c.signed, "host")
+}
+
+// authenticate finds out who asks: sets x.key, nil for nobody.
+func (x *exchange) authenticate() *apiError {
+	x.s.mu.Lock()
+	x.bucket = x.s.buckets[x.log.Bucket]
+	x.s.mu.Unlock()
+	header := x.r.Header.Get("Authorization")
+	if header == "" {
+		return nil
+	}
+	c, ok := parseAuthorization(header)
+	if !ok {
+		return &apiError{status: http.StatusBadRequest, code: "AuthorizationHeaderMalformed"}
+	}
+	x.s.mu.Lock()
+	k := x.s.keys[c.id]
+	var state accessKey
+	if k != nil {
+		state = *k
+	}
+	x.s.mu.Unlock()
+	switch {
+	case k == nil || state.revoked:
+		return &apiError{status: http.StatusForbidden, code: "InvalidAccessKeyId"}
+	case state.expired:
+		return &apiError{status: http.StatusBadRequest, code: "ExpiredToken"}
+	case x.bucket != nil && c.region != x.bucket.region:
+		return x.wrongRegion(c.region)
+	}
+	if err := x.verify(c, state.Secret); err != nil {
+		return err
+	}
+	x.key = k
+	return nil
+}
+
+// wrongRegion is what AWS answers to a signature for another region than the bucket's: a redirect from an endpoint that the signature
+// is right for, else 400; the right region stands in the header either way.
+func (x *exchange) wrongRegion(asked string) *apiError {
+	x.w.Header().Set("x-amz-bucket-region", x.bucket.region)
+	if asked == x.s.o.Region {
+		return &apiError{status: http.StatusMovedPermanently, code: "PermanentRedirect"}
+	}
+	return &apiError{status: http.StatusBadRequest, code: "AuthorizationHeaderMalformed", region: x.bucket.region}
+}
+
+// verify recomputes the signature, as the AWS general reference describes version 4.
+func (x *exchange) verify(c credential, secret string) *apiError {
+	stamp := x.r.Header.Get("X-Amz-Date")
+	at, err := time.Parse(timeFormat, stamp)
+	if err != nil || !strings.HasPrefix(stamp, c.date) {
+		return &apiError{status: http.StatusForbidden, code: "AccessDenied"}
+	}
+	if skew := x.s.o.Now().Sub(at); skew > maxSkew || skew < -maxSkew {
+		return &apiError{status: http.StatusForbidden, code: "RequestTimeTooSkewed"}
+	}
+	hash := sha256.Sum256([]byte(x.canonical(c.signed)))
+	scope := c.date + "/" + c.region + "/s3/aws4_request"
+	toSign := strings.Join([]string{algorithm, stamp, scope, hex.EncodeToString(hash[:])}, "\n")
+	key := []byte("AWS4" + secret)
+	for _, part := range []string{c.date, c.region, "s3", "aws4_request", toSign} {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(part)) //nolint:errcheck // a hash takes everything
+		key = mac.Sum(nil)
+	}
+	if !hmac.Equal([]byte(hex.EncodeToString(key)), []byte(c.signature)) {
+		return &apiError{status: http.StatusForbidden, code: "SignatureDoesNotMatch"}
+	}
+	return nil
+}
+
+// canonical is the canonical request: what was signed.
+func (x *exchange) canonical(signed []string) string {
+	var headers strings.Builder
+	for _, name := range signed {
+		value := strings.Join(x.r.Header.Values(name), ",")
+		switch name {
+		case "host":
+			value = x.r.Host
+		case "content-length":
+			value = itoa(x.r.ContentLength)
+		}
+		headers.WriteString(name + ":" + strings.Join(strings.Fields(value), " ") + "\n")
+	}
+	return strings.Join([]string{
+		x.r.Method, x.r.URL.EscapedPath(), canonicalQuery(x.r.URL.RawQuery), headers.String(),
+		strings.Join(signed, ";"), x.r.Header.Get("X-Amz-Content-Sha256"),
+	}, "\n")
+}
+
+// canonicalQuery sorts the parameters and escapes them as version 4 wants: space is %20.
+func canonicalQuery(raw string) string {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return raw
+	}
+	return strings.ReplaceAll(values.Encode(), "+", "%20")
+}
+
+// authorize decides whether x.key, or nobody, may do what is asked.
+func (x *exchange) authorize() *apiError {
+	denied := &apiError{status: http.StatusForbidden, code: "AccessDenied"}
+	b := x.bucket
+	switch {
+	case x.log.Op == "ListBuckets":
+		return denied
+	case b == nil:
+		return &apiError{status: http.StatusNotFound, code: "NoSuchBucket"}
+	}
+	if x.log.Op == "HeadBucket" {
+		// The region is told whatever the caller may do (documentation of HeadBucket).
+		x.w.Header().Set("x-amz-bucket-region", b.region)
+	}
+	reading := x.log.Op == "GetObject" || x.log.Op == "HeadObject" || x.log.Op == "ListObjectsV2" || x.log.Op == "HeadBucket"
+	switch {
+	case x.log.Query.Has("versionId"):
+		return denied
+	case x.key == nil && !(b.anonymous && reading):
+		return denied
+	case b.payer && x.r.Header.Get("X-Amz-Request-Payer") != "requester":
+		return denied
+	case x.key != nil && len(x.key.Grants) > 0 && !x.granted(reading):
+		return denied
+	}
+	return nil
+}
+
+func (x *exchange) granted(reading bool) bool {
+	for _, g := range x.key.Grants {
+		if g.Bucket != x.log.Bucket || !reading && !g.Write {
+			continue
+		}
+		switch x.log.Op {
+		case "ListObjectsV2":
+			if strings.HasPrefix(x.log.Query.Get("prefix"), g.Prefix) {
+				return true
+			}
+		case "GetObject", "HeadObject", "PutObject", "DeleteObject":
+			if strings.HasPrefix(x.log.Key, g.Prefix) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,190 @@
+package s3test
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Fault is a way to misbehave.
+type Fault string
+
+// The faults. Those that answer an error do so instead of the real answer; the others spoil it.
+const (
+	SlowDown           Fault = "SlowDown"           // 503, throttling
+	InternalError      Fault = "InternalError"      // 500
+	AccessDenied       Fault = "AccessDenied"       // 403
+	ExpiredToken       Fault = "ExpiredToken"       // 400
+	InvalidAccessKeyID Fault = "InvalidAccessKeyId" // 403
+	Redirect           Fault = "Redirect"           // 307 to another host
+	Garbage            Fault = "Garbage"            // 200 with a login page, as captive portals do
+	Refuse             Fault = "Refuse"             // the connection is reset before any answer
+	Truncate           Fault = "Truncate"           // the body ends early, against its Content-Length
+	Reset              Fault = "Reset"              // the connection is reset in the middle of the body
+	Stall              Fault = "Stall"              // silence in the middle of the body for Rule.Wait, then on
+	Delay              Fault = "Delay"              // silence before the answer for Rule.Wait
+	ShortRange         Fault = "ShortRange"         // 206 with fewer bytes than asked for, its headers consistent
+	WrongRange         Fault = "WrongRange"         // 206 with the bytes of another place, its headers consistent
+	LyingRange         Fault = "LyingRange"         // 206 whose Content-Range is not what was asked for
+	FullBody           Fault = "FullBody"           // 200 with the whole object instead of 206
+	WrongETag          Fault = "WrongETag"          // the ETag of another version
+	NoETag             Fault = "NoETag"             // none at all
+	WrongTotal         Fault = "WrongTotal"         // Content-Range names another total size
+)
+
+// Faults returns all of them.
+func Faults() []Fault {
+	return []Fault{
+		SlowDown, InternalError, AccessDenied, ExpiredToken, InvalidAccessKeyID, Redirect, Garbage, Refuse, Truncate, Reset,
+		Stall, Delay, ShortRange, WrongRange, LyingRange, FullBody, WrongETag, NoETag, WrongTotal,
+	}
+}
+
+// Rule says when to misbehave and how.
+type Rule struct {
+	Op    string        // "" is any
+	Key   string        // prefix of the key; "" is any
+	Share float64       // of the requests that match, by the server's seed; 0 means all
+	Times int           // how often at most; 0 means without end
+	Skip  int           // how many that match go by unharmed first
+	Wait  time.Duration // for Stall and Delay; 0 means 50 ms
+	Fault Fault
+}
+
+type rule struct {
+	Rule
+	seen, done int
+}
+
+// firing is a rule that has struck one request; nil is none.
+type firing struct {
+	fault Fault
+	wait  time.Duration
+}
+
+// Inject adds a rule and returns what removes it. The first rule that matches a request decides.
+func (s *Server) Inject(r Rule) (remove func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.Wait == 0 {
+		r.Wait = 50 * time.Millisecond
+	}
+	added := &rule{Rule: r}
+	s.rules = append(s.rules, added)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i, have := range s.rules {
+			if have == added {
+				s.rules = append(s.rules[:i:i], s.rules[i+1:]...)
+				return
+			}
+		}
+	}
+}
+
+// pick finds the rule that strikes a request. The caller holds mu.
+func (s *Server) pick(r Request) *firing {
+	for _, rule := range s.rules {
+		if rule.Op != "" && rule.Op != r.Op || !strings.HasPrefix(r.Key, rule.Key) {
+			continue
+		}
+		if rule.Times > 0 && rule.done >= rule.Times {
+			continue
+		}
+		rule.seen++
+		if rule.seen <= rule.Skip || rule.Share > 0 && s.rnd.Float64() >= rule.Share {
+			continue
+		}
+		rule.done++
+		return &firing{rule.Fault, rule.Wait}
+	}
+	return nil
+}
+
+// before answers in place of the real answer; false: there will be a real one.
+func (f *firing) before(x *exchange) bool {
+	if f == nil {
+		return false
+	}
+	errs := map[Fault]*apiError{
+		SlowDown:           {status: http.StatusServiceUnavailable, code: "SlowDown"},
+		InternalError:      {status: http.StatusInternalServerError, code: "InternalError"},
+		AccessDenied:       {status: http.StatusForbidden, code: "AccessDenied"},
+		ExpiredToken:       {status: http.StatusBadRequest, code: "ExpiredToken"},
+		InvalidAccessKeyID: {status: http.StatusForbidden, code: "InvalidAccessKeyId"},
+	}
+	if e := errs[f.fault]; e != nil {
+		x.fail(e)
+		return true
+	}
+	switch f.fault {
+	case Redirect:
+		x.w.Header().Set("Location", "http://127.0.0.1:9/elsewhere")
+		x.w.WriteHeader(http.StatusTemporaryRedirect)
+		return true
+	case Garbage:
+		x.w.Header().Set("Content-Type", "text/html")
+		x.w.WriteHeader(http.StatusOK)
+		x.w.Write([]byte("<!doctype html><html><body>Please log in to use this network.</body></html>")) //nolint:errcheck // the client may have left
+		return true
+	case Refuse:
+		x.hangUp(true)
+		return true
+	case Delay:
+		x.s.pause(x.r, f.wait)
+	}
+	return false
+}
+
+// change spoils an answer that is about to be sent.
+func (f *firing) change(x *exchange, a *answer) {
+	if f == nil {
+		return
+	}
+	h := x.w.Header()
+	switch f.fault {
+	case Truncate, Reset, Stall:
+		a.cut = max(1, a.n/2)
+		a.reset = f.fault == Reset
+		if f.fault == Stall {
+			a.stall = f.wait
+		}
+	case WrongETag:
+		h.Set("ETag", `"00000000000000000000000000000bad"`)
+	case NoETag:
+		h.Del("ETag")
+	}
+	if !a.partial {
+		return
+	}
+	switch f.fault {
+	case ShortRange:
+		a.n = max(1, a.n/2)
+	case WrongRange:
+		if a.off > 0 {
+			a.off--
+		} else if a.off+a.n < a.total {
+			a.off++
+		}
+	case LyingRange:
+		a.rangeShift = 1
+	case WrongTotal:
+		a.total++
+	case FullBody:
+		a.off, a.n, a.partial = 0, a.total, false
+	}
+}
+
+// hangUp ends the connection now, with a reset if asked for.
+func (x *exchange) hangUp(reset bool) {
+	conn, _, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		return // HTTP/2: the handler's return will have to do
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok && reset {
+		tcp.SetLinger(0) //nolint:errcheck // then it is an orderly end, which is a fault too
+	}
+	conn.Close() //nolint:errcheck // that is the point
+}

@@ -1,0 +1,156 @@
+package s3test
+
+import (
+	"encoding/base64"
+	"encoding/xml"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const maxKeys = 1000
+
+type listResult struct {
+	XMLName        xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListBucketResult"`
+	Name           string
+	Prefix         string
+	StartAfter     string `xml:",omitempty"`
+	Delimiter      string `xml:",omitempty"`
+	KeyCount       int
+	MaxKeys        int
+	EncodingType   string `xml:",omitempty"`
+	IsTruncated    bool
+	Next           string `xml:"NextContinuationToken,omitempty"`
+	Contents       []listed
+	CommonPrefixes []commonPrefix
+}
+
+type listed struct {
+	Key           string
+	LastModified  string
+	ETag          string
+	Size          int64
+	StorageClass  string
+	RestoreStatus *restoreStatus `xml:",omitempty"`
+}
+
+type restoreStatus struct {
+	IsRestoreInProgress bool
+	RestoreExpiryDate   string `xml:",omitempty"`
+}
+
+type commonPrefix struct{ Prefix string }
+
+// list answers ListObjectsV2.
+func (x *exchange) list(f *firing) *apiError {
+	q := x.log.Query
+	invalid := &apiError{status: http.StatusBadRequest, code: "InvalidArgument"}
+	limit := x.s.o.PageSize
+	if v := q.Get("max-keys"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 {
+			return invalid
+		}
+		limit = min(limit, n)
+	}
+	after := q.Get("start-after")
+	if token := q.Get("continuation-token"); token != "" {
+		raw, err := base64.RawURLEncoding.DecodeString(token)
+		if err != nil {
+			return invalid
+		}
+		after = string(raw)
+	}
+	res := &listResult{
+		Name: x.log.Bucket, Prefix: q.Get("prefix"), Delimiter: q.Get("delimiter"), StartAfter: q.Get("start-after"), MaxKeys: limit,
+	}
+	x.s.mu.Lock()
+	x.fill(res, after, strings.Contains(x.r.Header.Get("X-Amz-Optional-Object-Attributes"), "RestoreStatus"))
+	x.s.mu.Unlock()
+	if q.Get("encoding-type") == "url" {
+		res.encode()
+	}
+	body, err := xml.Marshal(res)
+	if err != nil {
+		return &apiError{status: http.StatusInternalServerError, code: "InternalError"}
+	}
+	x.w.Header().Set("Content-Type", "application/xml")
+	x.send(http.StatusOK, append([]byte(xml.Header), body...), f)
+	return nil
+}
+
+// fill walks the keys from after on. Whole common prefixes are skipped with a search each, so a listing of few
+// directories over many keys is quick. The caller holds mu.
+func (x *exchange) fill(res *listResult, after string, restore bool) {
+	keys := x.bucket.sorted()
+	i, _ := slices.BinarySearch(keys, max(after, res.Prefix))
+	last := ""
+	for ; i < len(keys) && strings.HasPrefix(keys[i], res.Prefix); i++ {
+		key := keys[i]
+		common := commonOf(key, res.Prefix, res.Delimiter)
+		if key <= after || common != "" && common <= after {
+			continue // start-after within a common prefix drops that prefix
+		}
+		if res.KeyCount == res.MaxKeys {
+			res.IsTruncated = res.MaxKeys > 0
+			res.Next = base64.RawURLEncoding.EncodeToString([]byte(last))
+			return
+		}
+		res.KeyCount++
+		if common == "" {
+			last = key
+			res.Contents = append(res.Contents, describe(key, x.bucket.objects[key], restore))
+			continue
+		}
+		last = common
+		res.CommonPrefixes = append(res.CommonPrefixes, commonPrefix{common})
+		i, _ = slices.BinarySearch(keys, common+"\xff") // above all that begins with it
+		i--
+	}
+}
+
+func commonOf(key, prefix, delimiter string) string {
+	if delimiter == "" {
+		return ""
+	}
+	j := strings.Index(key[len(prefix):], delimiter)
+	if j < 0 {
+		return ""
+	}
+	return key[:len(prefix)+j+len(delimiter)]
+}
+
+func describe(key string, o Object, restore bool) listed {
+	l := listed{
+		Key: key, LastModified: o.ModTime.UTC().Truncate(time.Second).Format("2006-01-02T15:04:05.000Z"),
+		ETag: o.ETag, Size: o.Size, StorageClass: o.Class,
+	}
+	if l.StorageClass == "" {
+		l.StorageClass = "STANDARD"
+	}
+	if restore && o.Restore != "" {
+		l.RestoreStatus = &restoreStatus{IsRestoreInProgress: !o.restored()}
+		if o.restored() {
+			l.RestoreStatus.RestoreExpiryDate = o.ModTime.UTC().AddDate(10, 0, 0).Format(time.RFC3339)
+		}
+	}
+	return l
+}
+
+// encode escapes keys as encoding-type=url asks for.
+func (r *listResult) encode() {
+	r.EncodingType = "url"
+	esc := func(s *string) { *s = strings.ReplaceAll(url.QueryEscape(*s), "%2F", "/") }
+	esc(&r.Prefix)
+	esc(&r.StartAfter)
+	esc(&r.Delimiter)
+	for i := range r.Contents {
+		esc(&r.Contents[i].Key)
+	}
+	for i := range r.CommonPrefixes {
+		esc(&r.CommonPrefixes[i].Prefix)
+	}
+}
