@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+func (a *app) cacheCommand() *cobra.Command {
+	c := &cobra.Command{Use: "cache", Short: "what fetched data takes on disk", Args: atMost(0), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(
+		&cobra.Command{
+			Use: "info", Short: "show what is kept of each source", Args: atMost(0),
+			RunE: func(*cobra.Command, []string) error { return a.cacheInfo() },
+		},
+		&cobra.Command{
+			Use: "wipe", Short: "remove everything fetched (mounted sources are left alone)", Args: atMost(0),
+			RunE: func(*cobra.Command, []string) error { return a.cacheWipe() },
+		},
+	)
+	return c
+}
+
+// cachedSources lists the directories of sources below the cache directory: those that hold a lock file.
+func cachedSources(p places) ([]string, error) {
+	locks, err := filepath.Glob(filepath.Join(p.cache, "*", "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", p.cache, err)
+	}
+	dirs := make([]string, 0, len(locks))
+	for _, lock := range locks {
+		dirs = append(dirs, filepath.Dir(lock))
+	}
+	return dirs, nil
+}
+
+func (a *app) cacheInfo() error {
+	p, err := a.places()
+	if err != nil {
+		return err
+	}
+	dirs, err := cachedSources(p)
+	if err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SOURCE\tON DISK\tDIRECTORY") //nolint:errcheck // Flush tells
+	var sum int64
+	for _, dir := range dirs {
+		n := diskUsage(dir)
+		sum += n
+		name := p.recall(filepath.Base(dir)).URL
+		if name == "" {
+			name = "?"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", name, humanBytes(n), dir) //nolint:errcheck // Flush tells
+	}
+	fmt.Fprintf(t, "all\t%s\t%s\n", humanBytes(sum), p.cache) //nolint:errcheck // Flush tells
+	return t.Flush()
+}
+
+// diskUsage counts blocks, since cache files have holes.
+func diskUsage(dir string) int64 {
+	var n int64
+	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error { //nolint:errcheck // files come and go
+		if err != nil || d.IsDir() {
+			return nil //nolint:nilerr // as above
+		}
+		if info, err := d.Info(); err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok {
+				n += st.Blocks * 512
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+func (a *app) cacheWipe() error {
+	p, err := a.places()
+	if err != nil {
+		return err
+	}
+	dirs, err := cachedSources(p)
+	if err != nil {
+		return err
+	}
+	kept := 0
+	for _, dir := range dirs {
+		switch err := wipe(dir); {
+		case errors.Is(err, unix.EWOULDBLOCK):
+			kept++
+			a.say("left alone: " + dir + " is in use by a mount")
+		case err != nil:
+			return &failure{What: dir, Why: lastCause(err), Code: exitIO}
+		}
+	}
+	a.say(fmt.Sprintf("removed what was kept of %d sources", len(dirs)-kept))
+	if kept > 0 {
+		return statusError(exitPartial)
+	}
+	return nil
+}
+
+// wipe removes a source's cache under its lock, so that no mount loses it while it runs.
+func wipe(dir string) error {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // goes with its directory
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/pflag"
+)
+
+// config is everything that can be set. A field with a toml tag is a key of the configuration file, a flag and a
+// STUDYFS_* variable all at once, see settings.go.
+type config struct {
+	Cache struct {
+		Dir  string   `toml:"dir" help:"keep fetched data below this directory (default: the XDG cache directory)"`
+		Size byteSize `toml:"size" help:"how much fetched data to keep on disk, all sources together"`
+	} `toml:"cache"`
+	State struct {
+		Dir string `toml:"dir" help:"keep logs and what must survive below this directory (default: the XDG state directory)"`
+	} `toml:"state"`
+	Log struct {
+		Level logLevel `toml:"level" help:"debug, info, warn or error (default info)"`
+	} `toml:"log"`
+	Timeout struct {
+		Dial     duration `toml:"dial" flag:"hidden" help:"for a connection"`
+		Answer   duration `toml:"answer" flag:"hidden" help:"for the first byte of an answer"`
+		Progress duration `toml:"progress" flag:"hidden" help:"for the next byte of an answer"`
+		Retry    duration `toml:"retry" flag:"hidden" help:"for one request with all its retries"`
+	} `toml:"timeout"`
+	Memory        byteSize `toml:"memory" help:"the most memory for data on its way, all sources together"`
+	ReadOnly      bool     `toml:"read-only" help:"never write to a source"`
+	AllowOther    bool     `toml:"allow-other" help:"let other users of this machine read the mount"`
+	NoPassthrough bool     `toml:"no-passthrough" help:"do not hand complete files to the kernel"`
+
+	Source map[string]sourceConfig `toml:"source"`
+}
+
+// sourceConfig is one [source.NAME] of the configuration; its flags apply to every source of the command.
+type sourceConfig struct {
+	Kind          string `toml:"kind" flag:"no" help:"s3, empatica or hcp"`
+	URL           string `toml:"url" flag:"no" help:"s3://bucket/prefix/"`
+	Keys          string `toml:"keys" flag:"no" help:"where the keys are: file:KEYS.csv, aws-profile:NAME or cmd:COMMAND that prints such a file"`
+	EndpointURL   string `toml:"endpoint-url" help:"address of an S3 service other than Amazon's"`
+	Region        string `toml:"region" help:"region of the bucket (found by asking if not given)"`
+	Profile       string `toml:"profile" help:"take the keys from this profile of the AWS configuration"`
+	Anonymous     bool   `toml:"anonymous" help:"sign nothing: for public data"`
+	RequesterPays bool   `toml:"requester-pays" help:"agree to pay for the transfer"`
+	InsecureKeys  bool   `toml:"insecure-keys-file" help:"accept a keys file that others can read or that lies in a git repository"`
+}
+
+// logLevel is a slog.Level with a name that the help can show.
+type logLevel slog.Level
+
+func (l logLevel) String() string { return strings.ToLower(slog.Level(l).String()) }
+
+// UnmarshalText reads a level's name.
+func (l *logLevel) UnmarshalText(text []byte) error {
+	var level slog.Level
+	if err := level.UnmarshalText(text); err != nil {
+		return fmt.Errorf("%q is not a level; write debug, info, warn or error", text)
+	}
+	*l = logLevel(level)
+	return nil
+}
+
+// newConfig holds all defaults.
+func newConfig() *config {
+	c := &config{Memory: 256 << 20, Source: map[string]sourceConfig{}}
+	c.Cache.Size = 10 << 30
+	c.Log.Level = logLevel(slog.LevelInfo)
+	return c
+}
+
+// given is what the command line said, by flag name; and which file to read.
+type given struct {
+	flags map[string]string
+	file  string
+}
+
+// register makes flags of the settings of template, in this flag set, to be kept in g.
+func (g *given) register(flags *pflag.FlagSet, template any) {
+	for _, s := range settingsOf(template) {
+		if s.noFlag {
+			continue
+		}
+		f := flags.VarPF(&flagValue{setting: s, given: g}, s.flag(), "", s.help)
+		f.Hidden = s.hidden
+		if s.kind() == "bool" {
+			f.NoOptDefVal = "true"
+		}
+	}
+}
+
+// flagValue notes what a flag was given as, after a look at whether it can be that.
+type flagValue struct {
+	setting setting
+	given   *given
+}
+
+func (f *flagValue) String() string {
+	if f.setting.value.IsZero() {
+		return ""
+	}
+	return f.setting.String()
+}
+func (f *flagValue) Type() string { return f.setting.kind() }
+
+// Set is called for each time that the flag is given.
+func (f *flagValue) Set(text string) error {
+	if err := f.setting.set(text); err != nil {
+		return err
+	}
+	if f.given.flags == nil {
+		f.given.flags = map[string]string{}
+	}
+	f.given.flags[f.setting.flag()] = text
+	return nil
+}
+
+// loaded is the configuration after file, environment and flags.
+type loaded struct {
+	config
+	path    string            // of the file, whether or not there is one
+	origins map[string]string // setting's path → where its value came from; absent: the default
+	env     environment
+	given   *given
+}
+
+// load puts the configuration together: file, then STUDYFS_*, then flags.
+func load(env environment, g *given) (*loaded, error) {
+	l := &loaded{config: *newConfig(), origins: map[string]string{}, env: env, given: g}
+	if err := l.readFile(); err != nil {
+		return nil, err
+	}
+	if err := l.overlay("", &l.config); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// source returns a source of the configuration, or an empty one for name "", with environment and flags over it.
+func (l *loaded) source(name string) (sourceConfig, error) {
+	c := l.Source[name]
+	err := l.overlay("source."+name+".", &c)
+	return c, err
+}
+
+func (l *loaded) overlay(prefix string, pointer any) error {
+	for _, s := range settingsOf(pointer) {
+		if s.noFlag {
+			continue
+		}
+		if text := l.env.get(s.variable()); text != "" {
+			if err := s.set(text); err != nil {
+				return &failure{What: s.variable(), Why: err.Error(), Code: exitConfig}
+			}
+			l.origins[prefix+s.path] = s.variable()
+		}
+		if text, ok := l.given.flags[s.flag()]; ok {
+			if err := s.set(text); err != nil {
+				return usagef("--%s: %v", s.flag(), err)
+			}
+			l.origins[prefix+s.path] = "--" + s.flag()
+		}
+	}
+	return nil
+}
+
+func (l *loaded) readFile() error {
+	explicit := true
+	if l.path = l.given.file; l.path == "" {
+		l.path = l.env.get("STUDYFS_CONFIG")
+	}
+	if l.path == "" {
+		dir, err := l.env.xdg("XDG_CONFIG_HOME", ".config")
+		if err != nil {
+			return err
+		}
+		l.path, explicit = filepath.Join(dir, "config.toml"), false
+	}
+	text, err := os.ReadFile(l.path)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && !explicit:
+		return nil
+	case err != nil:
+		return &failure{What: l.path, Why: lastCause(err), Do: "check --config and STUDYFS_CONFIG", Code: exitConfig}
+	}
+	if err := decode(text, &l.config); err != nil {
+		return &failure{What: l.path, Why: err.Error(), Do: "studyfs config check tells whether it is right now", Code: exitConfig}
+	}
+	return l.noteOrigins(text)
+}
+
+// noteOrigins finds out which settings the file gives, for config show --origin.
+func (l *loaded) noteOrigins(text []byte) error {
+	var tree map[string]any
+	if err := toml.Unmarshal(text, &tree); err != nil {
+		return &failure{What: l.path, Why: err.Error(), Code: exitConfig}
+	}
+	var walk func(prefix string, t map[string]any)
+	walk = func(prefix string, t map[string]any) {
+		for key, value := range t {
+			if sub, ok := value.(map[string]any); ok {
+				walk(prefix+key+".", sub)
+				continue
+			}
+			l.origins[prefix+key] = l.path
+		}
+	}
+	walk("", tree)
+	return nil
+}
+
+// decode reads a configuration strictly: a key that we do not know is an error that tells where it stands and what was
+// probably meant.
+func decode(text []byte, c *config) error {
+	err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(c)
+	var unknown *toml.StrictMissingError
+	var wrong *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown) && len(unknown.Errors) > 0:
+		first := unknown.Errors[0]
+		line, column := first.Position()
+		return fmt.Errorf("line %d, column %d: unknown key %q%s", line, column, strings.Join(first.Key(), "."), meant(first.Key()))
+	case errors.As(err, &wrong):
+		line, column := wrong.Position()
+		return fmt.Errorf("line %d, column %d: %s", line, column, strings.TrimPrefix(wrong.Error(), "toml: "))
+	case err != nil:
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Source)) {
+		if err := c.Source[name].validate(name); err != nil {
+			return fmt.Errorf("[source.%s]: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// meant suggests the nearest key that exists.
+func meant(key []string) string {
+	var candidates []string
+	prefix := ""
+	if len(key) > 2 && key[0] == "source" {
+		prefix = key[0] + "." + key[1] + "."
+		key = key[2:]
+		for _, s := range settingsOf(&sourceConfig{}) {
+			candidates = append(candidates, s.path)
+		}
+	} else {
+		for _, s := range settingsOf(newConfig()) {
+			candidates = append(candidates, s.path)
+			if table, _, ok := strings.Cut(s.path, "."); ok && !slices.Contains(candidates, table) {
+				candidates = append(candidates, table)
+			}
+		}
+		candidates = append(candidates, "source")
+	}
+	if near := nearest(strings.Join(key, "."), candidates); near != "" {
+		return fmt.Sprintf("; did you mean %q?", prefix+near)
+	}
+	return ""
+}
+
+func (c sourceConfig) validate(name string) error {
+	kinds := []string{kindS3, kindEmpatica, kindHCP}
+	switch {
+	case !validFolder(name):
+		return errors.New("the name becomes a folder: no \"/\", no \":\", no leading dot")
+	case c.Kind == "":
+		return fmt.Errorf("kind is missing; one of %s", strings.Join(kinds, ", "))
+	case !slices.Contains(kinds, c.Kind):
+		return fmt.Errorf("kind %q is not one of %s", c.Kind, strings.Join(kinds, ", "))
+	case c.Kind == kindS3 && c.URL == "":
+		return errors.New("url is missing; such as \"s3://bucket/prefix/\"")
+	case c.Kind == kindEmpatica && c.Keys == "":
+		return errors.New("keys is missing; such as \"file:KEYS.csv\"")
+	}
+	return nil
+}
+
+func validFolder(name string) bool {
+	return name != "" && len(name) < 200 && !strings.ContainsAny(name, "/:\x00") && name[0] != '.'
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// request is what a client asks a serving process over its control socket: one line of JSON, answered by one.
+type request struct {
+	Op    string `json:"op"` // status, stat, umount
+	Path  string `json:"path,omitempty"`
+	Force bool   `json:"force,omitempty"`
+}
+
+type response struct {
+	Failure *failure      `json:"failure,omitempty"`
+	Mount   *mountStatus  `json:"mount,omitempty"`
+	Object  *objectStatus `json:"object,omitempty"`
+}
+
+const (
+	controlTimeout = 70 * time.Second // a stat may need a listing, which may take a minute
+	statusTimeout  = 5 * time.Second  // status needs nothing: who is slower hangs
+	maxRequest     = 64 << 10
+)
+
+// control is the listening side.
+type control struct {
+	m        *mountServer
+	path     string
+	listener *net.UnixListener
+	closing  chan struct{} // closed when the mount and its cache are closed
+	serving  sync.WaitGroup
+}
+
+func listenControl(m *mountServer) (*control, error) {
+	c := &control{m: m, path: m.spec.places().socketOf(m.spec.Dir), closing: make(chan struct{})}
+	if err := os.Remove(c.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	err := withShortPath(c.path, func(short string) (err error) {
+		old := unix.Umask(0o177) // the socket is 0600 from its first moment on
+		defer unix.Umask(old)
+		c.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.listener.SetUnlinkOnClose(false) // it would use the short path, which is gone
+	c.serving.Go(c.accept)
+	return c, nil
+}
+
+// withShortPath gives use a path to the socket that fits into the 108 bytes of a socket address.
+func withShortPath(path string, use func(short string) error) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close() //nolint:errcheck // only a handle
+	return use(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
+}
+
+func (c *control) accept() {
+	for {
+		conn, err := c.listener.AcceptUnix()
+		if err != nil {
+			return // closed
+		}
+		c.serving.Go(func() { c.handle(conn) })
+	}
+}
+
+// close ends the conversations. A client that waits for the end of the mount sees its connection close now.
+func (c *control) close() {
+	os.Remove(c.path)  //nolint:errcheck // a socket that nobody answers is removed by the next client
+	c.listener.Close() //nolint:errcheck // nothing to lose
+	close(c.closing)
+	c.serving.Wait()
+}
+
+func (c *control) handle(conn *net.UnixConn) {
+	defer conn.Close() //nolint:errcheck // the client may be gone
+	if !sameUser(conn) {
+		return
+	}
+	conn.SetDeadline(time.Now().Add(controlTimeout)) //nolint:errcheck // cannot fail on an open socket
+	var q request
+	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&q); err != nil {
+		return
+	}
+	r := c.answer(q)
+	json.NewEncoder(conn).Encode(r) //nolint:errcheck // the client may be gone
+	if q.Op == "umount" && r.Failure == nil {
+		<-c.closing
+	}
+}
+
+func (c *control) answer(q request) response {
+	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
+	defer cancel()
+	switch q.Op {
+	case "status":
+		return response{Mount: c.m.status()}
+	case "stat":
+		o, err := c.m.stat(ctx, q.Path)
+		if err != nil {
+			return response{Failure: asFailure(q.Path, err)}
+		}
+		return response{Object: o}
+	case "umount":
+		return response{Failure: c.m.unmount(q.Force)}
+	}
+	return response{Failure: &failure{What: q.Op, Why: "the mount is served by another version of studyfs, which does not know this", Code: exitError}}
+}
+
+// unmount takes the mount away unless programs use it; with force, whoever uses it.
+func (m *mountServer) unmount(force bool) *failure {
+	if force {
+		m.stop() // what SIGTERM does: hope for a moment, then detach
+		return nil
+	}
+	err := plainUnmount(m.spec.Dir)
+	switch {
+	case err == nil, mountedAt(m.spec.Dir) == "":
+		return nil
+	case errors.Is(err, unix.EBUSY), os.Geteuid() != 0: // fusermount3 gives no code, and being busy is its one reason for a mount of our own
+		return &failure{
+			What: m.spec.Dir, Why: "programs still use it (an open file, or a shell whose current directory it is)",
+			Do: "fuser -vm " + quote(m.spec.Dir) + " shows which; end them, or: studyfs umount --force " + quote(m.spec.Dir), Code: exitTryAgain,
+		}
+	}
+	return &failure{What: m.spec.Dir, Why: "cannot unmount (" + lastCause(err) + ")", Code: exitError}
+}
+
+func plainUnmount(dir string) error {
+	if os.Geteuid() == 0 {
+		return unix.Unmount(dir, 0)
+	}
+	return exec.Command("fusermount3", "-u", "--", dir).Run() //nolint:noctx // ends by itself
+}
+
+// sameUser lets in the user that the mount belongs to, and root. The mode of the socket says the same, but not
+// everywhere: some systems ignore it.
+func sameUser(conn *net.UnixConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var cred *unix.Ucred
+	var credErr error
+	err = raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return err == nil && credErr == nil && (int(cred.Uid) == os.Geteuid() || cred.Uid == 0)
+}
+
+// errNoMount says that nobody answers for a mount point.
+var errNoMount = errors.New("not a mount of studyfs")
+
+// ask sends one request to the process behind a socket. With an umount it returns only when that process has saved
+// everything.
+func ask(socket string, q request) (response, error) {
+	var r response
+	patience := controlTimeout
+	if q.Op == "status" {
+		patience = statusTimeout
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var conn net.Conn
+	err := withShortPath(socket, func(short string) (err error) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", short)
+		return err
+	})
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		os.Remove(socket) //nolint:errcheck // left by a process that was killed
+		return r, errNoMount
+	case errors.Is(err, os.ErrNotExist):
+		return r, errNoMount
+	case err != nil:
+		return r, fmt.Errorf("control socket: %w", err)
+	}
+	defer conn.Close()                         //nolint:errcheck // nothing to lose
+	conn.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // cannot fail on an open socket
+	if err := json.NewEncoder(conn).Encode(q); err != nil {
+		return r, fmt.Errorf("control socket: %w", err)
+	}
+	answer := bufio.NewReader(conn)
+	if err := json.NewDecoder(answer).Decode(&r); err != nil {
+		return r, fmt.Errorf("control socket: no answer: %w", err)
+	}
+	if r.Failure != nil {
+		return r, r.Failure
+	}
+	if q.Op == "umount" {
+		conn.Read(make([]byte, 1)) //nolint:errcheck // its end is the news
+	}
+	return r, nil
+}

@@ -1,0 +1,18 @@
+// Command studyfs mounts study data as folders: Empatica organisations, HCP, any S3 prefix.
+//
+// One process serves one mount. The commands talk to it over a control socket, see control.go; mount, run and demo
+// start it, see daemon.go; serve.go is what it does. Settings come from one table, see settings.go and config.go, and
+// every message and exit code from messages.go.
+package main
+
+import (
+	"os"
+)
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == serveCommand {
+		os.Exit(serve())
+	}
+	a := &app{env: environment{lookup: os.LookupEnv, uid: os.Geteuid()}, out: os.Stdout, err: os.Stderr}
+	os.Exit(a.run(os.Args[1:]))
+}

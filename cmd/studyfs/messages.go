@@ -1,0 +1,119 @@
+package main
+
+// The rules of our messages: they go to standard error, begin with "studyfs: ", say what, why and on a second line what
+// to do; lower case, no full stop, no stack, no service's bare error code, no secret.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+
+	"studyfs/backends"
+)
+
+// failure is an error as the user sees it. It travels from the serving process to the one that waits for it.
+type failure struct {
+	What string `json:"what"`           // what was being done, or to what
+	Why  string `json:"why"`            // what went wrong
+	Do   string `json:"do,omitempty"`   // what to do about it
+	Code int    `json:"code,omitempty"` // exit code
+}
+
+func (f *failure) Error() string {
+	text := f.What
+	if f.Why != "" {
+		text += ": " + f.Why
+	}
+	if f.Do != "" {
+		text += "\n  " + strings.ReplaceAll(f.Do, "\n", "\n  ")
+	}
+	return text
+}
+
+func usagef(format string, args ...any) error {
+	return &failure{What: fmt.Sprintf(format, args...), Do: "studyfs --help shows how it is used", Code: exitUsage}
+}
+
+// report prints err in our form and returns the exit code it stands for.
+func report(w io.Writer, err error) int {
+	var status statusError
+	var f *failure
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &f):
+		fmt.Fprintln(w, "studyfs: "+f.Error()) //nolint:errcheck // nowhere left to say it
+		return f.Code
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	fmt.Fprintln(w, "studyfs: "+err.Error()) //nolint:errcheck // nowhere left to say it
+	return exitError
+}
+
+// explainSource turns what a source answered first into a message. It is the only place that does.
+func explainSource(s sourceSpec, err error) *failure {
+	f := &failure{What: s.describe(), Code: exitIO}
+	switch {
+	case errors.Is(err, backends.ErrAuth):
+		f.Why, f.Do, f.Code = "the service refused the keys: they are revoked, expired or mistyped", s.newKeysHint(), exitPermission
+	case errors.Is(err, backends.ErrPermission):
+		f.Why, f.Do, f.Code = "the keys are good but may not list this place", s.permissionHint(), exitPermission
+	case errors.Is(err, backends.ErrNotExist):
+		f.Why, f.Code = "there is no such bucket", exitConfig
+		f.Do = "check the bucket's name in " + s.origin()
+	case errors.Is(err, backends.ErrBusy):
+		f.Why, f.Do, f.Code = "the service is overloaded and asks to come later", "try again in a few minutes", exitTryAgain
+	case isUnreachable(err):
+		f.Why, f.Code = "the service cannot be reached"+because(err, backends.ErrUnreachable), exitUnreachable
+		f.Do = "check the network" + s.endpointHint() + "; nothing is stored yet from an earlier mount to start from"
+	case errors.Is(err, backends.ErrBadAnswer):
+		f.Why = "what answered does not speak S3 as it should" + because(err, backends.ErrBadAnswer)
+		f.Do = "check" + strings.TrimPrefix(s.endpointHint(), " and") + " that no login page of a network stands between"
+		if s.Endpoint == "" {
+			f.Do = "check that no login page of a network stands between"
+		}
+	case errors.Is(err, syscall.ENOSPC):
+		f.Why, f.Do = "the disk of the cache is full", "free some space, or choose another place with --cache-dir"
+	default:
+		f.Why, f.Do = err.Error(), "see the log (studyfs status shows where), or try again with --log-level debug"
+	}
+	return f
+}
+
+func isUnreachable(err error) bool {
+	return errors.Is(err, backends.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// because shows the innermost cause, unless that is only what has been said already.
+func because(err, said error) string {
+	if cause := lastCause(err); cause != said.Error() {
+		return " (" + cause + ")"
+	}
+	return ""
+}
+
+// lastCause is the innermost text of a chain of errors: of "list x: send request: dial tcp: connection refused" only
+// the end tells a user something.
+func lastCause(err error) string {
+	for {
+		var next error
+		switch e := err.(type) { //nolint:errorlint // walks the chain itself
+		case interface{ Unwrap() error }:
+			next = e.Unwrap()
+		case interface{ Unwrap() []error }:
+			if all := e.Unwrap(); len(all) > 0 {
+				next = all[len(all)-1]
+			}
+		}
+		if next == nil {
+			return err.Error()
+		}
+		err = next
+	}
+}

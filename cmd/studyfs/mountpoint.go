@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const fuseType = "fuse.studyfs"
+
+// absolute returns dir as the kernel's mount table names it. It does not touch dir itself, since that may be a mount
+// whose process is dead or hangs.
+func absolute(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if dir == "/" {
+		return dir, nil
+	}
+	if target, err := os.Readlink(dir); err == nil {
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(dir), target)
+		}
+		return absolute(target)
+	}
+	up, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	if err != nil {
+		return dir, nil //nolint:nilerr // prepare says what is wrong with it
+	}
+	return filepath.Join(up, filepath.Base(dir)), nil
+}
+
+// mountedAt returns the file system type of the topmost mount exactly at dir, "" if there is none.
+func mountedAt(dir string) string {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	defer f.Close() //nolint:errcheck // only read
+	return findMount(f, dir)
+}
+
+func findMount(table io.Reader, dir string) string {
+	found := ""
+	lines := bufio.NewScanner(table)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() { // 36 35 98:0 /root /mount/point rw,noatime shared:1 - type source options
+		before, after, ok := strings.Cut(lines.Text(), " - ")
+		fields := strings.Fields(before)
+		if !ok || len(fields) < 5 || unescapeMount(fields[4]) != dir {
+			continue
+		}
+		found, _, _ = strings.Cut(after, " ")
+	}
+	return found
+}
+
+// unescapeMount undoes the kernel's \040 for blanks and the like.
+func unescapeMount(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+4 <= len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// prepareMountPoint makes sure that dir can be mounted on: it clears what a dead process left, and creates a directory
+// that is missing below an existing one.
+func prepareMountPoint(dir string, env environment) (created bool, notices []string, err error) {
+	if err := fuseAvailable(); err != nil {
+		return false, nil, err
+	}
+	if isStale(dir) {
+		if err := detach(dir); err != nil {
+			return false, nil, &failure{What: dir, Why: "cannot clear the mount of a process that has ended (" + lastCause(err) + ")", Do: "fusermount3 -uz " + quote(dir), Code: exitCannotCreate}
+		}
+		notices = append(notices, "cleared "+dir+": it was mounted by a process that has ended")
+	}
+	if mountedAt(dir) == fuseType {
+		return false, nil, &failure{What: dir, Why: "studyfs is mounted there already", Do: "studyfs status " + quote(dir) + "\nstudyfs umount " + quote(dir), Code: exitCannotCreate}
+	}
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return false, nil, &failure{What: dir, Why: "cannot create it (" + lastCause(err) + ")", Do: "mkdir -p " + quote(dir), Code: exitCannotCreate}
+		}
+		return true, notices, nil
+	case errors.Is(err, syscall.ENOTDIR):
+		err = &failure{What: dir, Why: "not a directory", Do: "choose an empty directory, or a name that does not exist yet", Code: exitCannotCreate}
+	case err != nil:
+		err = &failure{What: dir, Why: lastCause(err), Do: "choose a directory of your own", Code: exitCannotCreate}
+	case len(entries) > 0:
+		err = &failure{What: dir, Why: "the directory is not empty: its files would be hidden", Do: "choose an empty directory, or a name that does not exist yet", Code: exitCannotCreate}
+	case env.uid != 0 && unix.Access(dir, unix.W_OK) != nil:
+		err = &failure{What: dir, Why: "no permission to mount there", Do: "choose a directory that you can write to", Code: exitCannotCreate}
+	}
+	return false, notices, err
+}
+
+// isStale reports whether dir is a FUSE mount whose process is gone. A stat would not tell: the kernel answers it
+// from memory for as long as it was told to believe the root's attributes.
+func isStale(dir string) bool {
+	if !strings.HasPrefix(mountedAt(dir), "fuse") {
+		return false
+	}
+	f, err := os.Open(dir)
+	if err == nil {
+		f.Close() //nolint:errcheck // only opened
+	}
+	return errors.Is(err, unix.ENOTCONN)
+}
+
+// detach takes a mount out of the tree at once, whoever still uses it.
+func detach(dir string) error {
+	err := unix.Unmount(dir, unix.MNT_DETACH)
+	if err == nil || os.Geteuid() == 0 {
+		return err
+	}
+	return exec.Command("fusermount3", "-uz", "--", dir).Run() //nolint:noctx // ends by itself
+}
+
+// fuseAvailable says what to install where this machine cannot mount.
+func fuseAvailable() error {
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		return &failure{
+			What: "cannot mount", Why: "this machine has no /dev/fuse",
+			Do: "modprobe fuse; in a container: start it with --device /dev/fuse --cap-add SYS_ADMIN", Code: exitUnreachable,
+		}
+	}
+	if os.Geteuid() == 0 {
+		return nil // root mounts without help
+	}
+	if unix.Access("/dev/fuse", unix.R_OK|unix.W_OK) != nil {
+		return &failure{
+			What: "cannot mount", Why: "this user may not use /dev/fuse",
+			Do: "ask the administrator for chmod 666 /dev/fuse (the usual mode), or for membership in its group", Code: exitUnreachable,
+		}
+	}
+	if _, err := exec.LookPath("fusermount3"); err != nil {
+		return &failure{
+			What: "cannot mount", Why: "fusermount3 is not installed, and only root can mount without it",
+			Do: "Debian, Ubuntu: apt install fuse3; Fedora, RHEL: dnf install fuse3", Code: exitUnreachable,
+		}
+	}
+	return nil
+}
+
+// otherUsersAllowed says what the administrator must do before users may share a mount.
+func otherUsersAllowed() error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	text, err := os.ReadFile("/etc/fuse.conf")
+	if err == nil {
+		for line := range strings.Lines(string(text)) {
+			if strings.TrimSpace(line) == "user_allow_other" {
+				return nil
+			}
+		}
+	}
+	return &failure{What: "--allow-other", Why: "this machine does not allow it", Do: "ask the administrator to put the line user_allow_other into /etc/fuse.conf", Code: exitPermission}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"studyfs/backends/s3"
+)
+
+// mountSpec is one mount, complete: all that the serving process needs to know. It reaches that process through a pipe.
+type mountSpec struct {
+	Dir        string       `json:"dir"`
+	Sources    []sourceSpec `json:"sources"`
+	Folders    bool         `json:"folders"` // one folder per source, even for a single one
+	CacheDir   string       `json:"cache_dir"`
+	StateDir   string       `json:"state_dir"`
+	RuntimeDir string       `json:"runtime_dir"`
+
+	CacheSize     int64      `json:"cache_size"`
+	Memory        int64      `json:"memory"`
+	LogLevel      slog.Level `json:"log_level"`
+	AllowOther    bool       `json:"allow_other"`
+	NoPassthrough bool       `json:"no_passthrough"`
+	Timeouts      timeouts   `json:"timeouts"`
+
+	RemoveDir bool `json:"remove_dir"` // it was made for this mount
+	Leash     bool `json:"leash"`      // unmount when the process that started it ends
+
+	Log string `json:"log,omitempty"` // the log file; standard error if there is none
+}
+
+// timeouts of the conversation with a service; 0 means what the backend thinks right.
+type timeouts struct {
+	Dial     time.Duration `json:"dial,omitempty"`
+	Answer   time.Duration `json:"answer,omitempty"`
+	Progress time.Duration `json:"progress,omitempty"`
+	Retry    time.Duration `json:"retry,omitempty"`
+}
+
+func (t timeouts) s3() s3.Timeouts {
+	return s3.Timeouts{Dial: t.Dial, FirstByte: t.Answer, Progress: t.Progress, Retry: t.Retry}
+}
+
+func (m *mountSpec) places() places {
+	return places{cache: m.CacheDir, state: m.StateDir, runtime: m.RuntimeDir}
+}
+
+// folder is the name of a source's tree in the mount, "" where the source is the mount.
+func (m *mountSpec) folder(s sourceSpec) string {
+	if m.Folders {
+		return s.Name
+	}
+	return ""
+}
+
+// fsName is what df and /proc/mounts show. A ":" in it tells desktop programs that this is not a local disk.
+func (m *mountSpec) fsName() string {
+	if len(m.Sources) == 1 {
+		return strings.TrimSuffix("s3:"+m.Sources[0].Bucket+"/"+m.Sources[0].Prefix, "/")
+	}
+	return "studyfs:" + filepath.Base(m.Dir)
+}
+
+// newMountSpec puts a mount together from the configuration.
+func (l *loaded) newMountSpec(dir string, sources []sourceSpec) (*mountSpec, error) {
+	p, err := findPlaces(l.env, l.Cache.Dir, l.State.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.make(); err != nil {
+		return nil, err
+	}
+	if l.AllowOther {
+		if err := otherUsersAllowed(); err != nil {
+			return nil, err
+		}
+	}
+	return &mountSpec{
+		Dir: dir, Sources: sources, Folders: len(sources) > 1,
+		CacheDir: p.cache, StateDir: p.state, RuntimeDir: p.runtime,
+		CacheSize: int64(l.Cache.Size), Memory: int64(l.Memory), LogLevel: slog.Level(l.Log.Level),
+		AllowOther: l.AllowOther, NoPassthrough: l.NoPassthrough,
+		Timeouts: timeouts{
+			Dial: time.Duration(l.Timeout.Dial), Answer: time.Duration(l.Timeout.Answer),
+			Progress: time.Duration(l.Timeout.Progress), Retry: time.Duration(l.Timeout.Retry),
+		},
+	}, nil
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The kinds of sources.
+const (
+	kindS3       = "s3"
+	kindEmpatica = "empatica"
+	kindHCP      = "hcp"
+)
+
+// Where the Human Connectome Project keeps its open data.
+const (
+	hcpURL     = "s3://hcp-openaccess/HCP_1200/"
+	hcpRegion  = "us-east-1"
+	hcpProfile = "hcp"
+)
+
+// sourceSpec is a source ready to be opened: what the serving process is told of it. It travels through a pipe only,
+// since it may hold keys.
+type sourceSpec struct {
+	Name          string `json:"name"` // its folder where there are several
+	Kind          string `json:"kind"`
+	Bucket        string `json:"bucket"`
+	Prefix        string `json:"prefix"`
+	Endpoint      string `json:"endpoint,omitempty"`
+	Region        string `json:"region,omitempty"`
+	Profile       string `json:"profile,omitempty"`
+	Anonymous     bool   `json:"anonymous,omitempty"`
+	RequesterPays bool   `json:"requester_pays,omitempty"`
+	KeysCSV       []byte `json:"keys_csv,omitempty"`  // a keys file as it is
+	KeysFrom      string `json:"keys_from,omitempty"` // where that came from, for messages
+}
+
+// id stays the same over runs, and over new keys for the same place.
+func (s sourceSpec) id() string { return hashOf(s.Kind, s.Endpoint, s.Bucket, s.Prefix) }
+
+func (s sourceSpec) url() string { return "s3://" + s.Bucket + "/" + s.Prefix }
+
+// describe names the source in messages. An Empatica bucket is the same for all customers: the keys file says more.
+func (s sourceSpec) describe() string {
+	if s.Kind == kindEmpatica {
+		return s.url() + " (empatica)"
+	}
+	return s.url()
+}
+
+func (s sourceSpec) origin() string {
+	if s.Kind == kindEmpatica {
+		return s.KeysFrom
+	}
+	return s.url()
+}
+
+func (s sourceSpec) endpointHint() string {
+	if s.Endpoint == "" {
+		return ""
+	}
+	return " and the address " + s.Endpoint
+}
+
+func (s sourceSpec) newKeysHint() string {
+	switch {
+	case s.Kind == kindEmpatica:
+		return "create new Data Access Keys in the Empatica portal, download the CSV and mount with that (now: " + s.KeysFrom + ")"
+	case s.KeysFrom != "":
+		return "put valid keys into " + s.KeysFrom
+	case s.Profile != "":
+		return "renew the keys of profile " + s.Profile + " in ~/.aws/credentials (or run: aws sso login --profile " + s.Profile + ")"
+	}
+	return "renew the keys of the AWS configuration, or choose others with --profile"
+}
+
+func (s sourceSpec) permissionHint() string {
+	switch {
+	case s.Kind == kindEmpatica:
+		return "check that the S3 access URL in " + s.KeysFrom + " is complete, as the portal shows it: these keys open exactly one folder"
+	case s.Kind == kindHCP:
+		return "accept the data use terms at https://db.humanconnectome.org and take the keys that it gives you (profile " + s.Profile + ")"
+	case s.Anonymous:
+		return "this is not public data: leave out --anonymous and choose keys with --profile"
+	}
+	return "keys are often limited to a folder: give the exact one, such as s3://" + s.Bucket + "/folder/; or choose other keys with --profile"
+}
+
+// sourcesOf turns the SOURCE arguments into sources; none means all of the configuration. Notices are for the user.
+func (l *loaded) sourcesOf(args []string) (sources []sourceSpec, notices []string, err error) {
+	if len(args) == 0 {
+		args = slices.Sorted(maps.Keys(l.Source))
+	}
+	if len(args) == 0 {
+		return nil, nil, &failure{
+			What: "nothing to mount", Why: "no SOURCE was given and " + l.path + " names none",
+			Do: "studyfs mount empatica:KEYS.csv DIR\nstudyfs mount s3://bucket/prefix/ DIR\nor try it without keys: studyfs demo", Code: exitUsage,
+		}
+	}
+	taken := map[string]bool{}
+	for _, arg := range args {
+		s, more, err := l.parseSource(arg)
+		if err != nil {
+			return nil, nil, err
+		}
+		base := s.Name
+		for n := 2; taken[s.Name]; n++ {
+			s.Name = fmt.Sprintf("%s-%d", base, n)
+		}
+		taken[s.Name] = true
+		sources, notices = append(sources, s), append(notices, more...)
+	}
+	return sources, notices, nil
+}
+
+func (l *loaded) parseSource(arg string) (sourceSpec, []string, error) {
+	if _, ok := l.Source[arg]; ok {
+		c, err := l.source(arg)
+		if err != nil {
+			return sourceSpec{}, nil, err
+		}
+		return l.build(arg, c, exitConfig)
+	}
+	c, err := l.source("")
+	if err != nil {
+		return sourceSpec{}, nil, err
+	}
+	scheme, rest, hasScheme := strings.Cut(arg, ":")
+	if !hasScheme {
+		return sourceSpec{}, nil, l.unknownSource(arg)
+	}
+	switch scheme {
+	case kindEmpatica:
+		if rest == "" {
+			return sourceSpec{}, nil, usagef("empatica: needs the keys file: empatica:KEYS.csv")
+		}
+		c.Kind, c.Keys = kindEmpatica, "file:"+rest
+	case kindHCP:
+		if rest != "" {
+			return sourceSpec{}, nil, usagef("%s: hcp: takes nothing after the colon", arg)
+		}
+		c.Kind = kindHCP
+	case kindS3:
+		c.Kind, c.URL = kindS3, arg
+	case "beiwe", "azure", "dir":
+		return sourceSpec{}, nil, &failure{What: strconv.Quote(arg), Why: "sources of kind " + scheme + " are not in this version yet", Code: exitUsage}
+	default:
+		return sourceSpec{}, nil, l.unknownSource(arg)
+	}
+	return l.build("", c, exitUsage)
+}
+
+func (l *loaded) unknownSource(arg string) error {
+	f := &failure{What: arg, Why: "not a source", Code: exitUsage}
+	f.Do = "a source is empatica:KEYS.csv, hcp:, s3://bucket/prefix/ or a name from " + l.path
+	candidates := append(slices.Sorted(maps.Keys(l.Source)), "empatica:", "hcp:", "s3://")
+	switch info, err := os.Stat(arg); {
+	case err == nil && info.Mode().IsRegular():
+		f.Do = "did you mean empatica:" + arg + "?"
+	default:
+		if near := nearest(arg, candidates); near != "" {
+			f.Do = "did you mean " + near + "?\n" + f.Do
+		}
+	}
+	return f
+}
+
+// build makes a source of its settings. wrongURL is the exit code for a URL that cannot be one.
+func (l *loaded) build(name string, c sourceConfig, wrongURL int) (s sourceSpec, notices []string, err error) {
+	s = sourceSpec{
+		Name: name, Kind: c.Kind, Endpoint: c.EndpointURL, Region: c.Region,
+		Profile: c.Profile, Anonymous: c.Anonymous, RequesterPays: c.RequesterPays,
+	}
+	if err := checkEndpoint(c.EndpointURL); err != nil {
+		return s, nil, err
+	}
+	if c.Keys != "" && !c.Anonymous {
+		if notices, err = s.readKeys(c); err != nil {
+			return s, nil, err
+		}
+	}
+	address, from := c.URL, s.describeName()
+	switch {
+	case c.Kind == kindEmpatica && address == "":
+		from, wrongURL = s.KeysFrom, exitConfig
+		if address, err = s.keysURL(); err != nil {
+			return s, nil, err
+		}
+	case c.Kind == kindHCP:
+		s.fillHCP(&address)
+	}
+	var added bool
+	if s.Bucket, s.Prefix, added, err = splitURL(address); err != nil {
+		return s, nil, &failure{What: from, Why: err.Error(), Do: "an S3 address looks like s3://bucket/prefix/", Code: wrongURL}
+	}
+	if added {
+		notices = append(notices, fmt.Sprintf("added the missing slash at the end of %s", s.url()))
+	}
+	if s.Name == "" {
+		s.Name = s.deriveName()
+	}
+	return s, notices, nil
+}
+
+func (s *sourceSpec) fillHCP(address *string) {
+	if *address == "" {
+		*address = hcpURL
+	}
+	if s.Region == "" && s.Endpoint == "" {
+		s.Region = hcpRegion
+	}
+	if s.Profile == "" && !s.Anonymous && len(s.KeysCSV) == 0 {
+		s.Profile = hcpProfile
+	}
+}
+
+func (s *sourceSpec) describeName() string {
+	if s.Name != "" {
+		return "[source." + s.Name + "]"
+	}
+	return "source"
+}
+
+// deriveName makes a folder name for a source that has none.
+func (s *sourceSpec) deriveName() string {
+	if s.Kind != kindS3 {
+		return s.Kind
+	}
+	parts := strings.Split(strings.TrimSuffix(s.Prefix, "/"), "/")
+	if last := parts[len(parts)-1]; validFolder(last) {
+		return last
+	}
+	return s.Bucket
+}
+
+// splitURL reads s3://bucket/prefix/. A prefix ends in a slash: "s3://b/study1" would also list study10.
+func splitURL(address string) (bucket, prefix string, added bool, err error) {
+	rest, ok := strings.CutPrefix(address, "s3://")
+	if !ok {
+		return "", "", false, fmt.Errorf("%q does not begin with s3://", address)
+	}
+	bucket, prefix, _ = strings.Cut(rest, "/")
+	switch {
+	case bucket == "":
+		return "", "", false, fmt.Errorf("%q names no bucket", address)
+	case !validBucket(bucket):
+		return "", "", false, fmt.Errorf("%q cannot be a bucket's name", bucket)
+	case strings.HasPrefix(prefix, "/") || strings.Contains(prefix, "//"):
+		return "", "", false, fmt.Errorf("%q has an empty folder name between two slashes", address)
+	}
+	if prefix != "" && !strings.HasSuffix(prefix, "/") {
+		return bucket, prefix + "/", true, nil
+	}
+	return bucket, prefix, false, nil
+}
+
+func validBucket(name string) bool {
+	return len(name) >= 3 && len(name) <= 255 &&
+		!strings.ContainsFunc(name, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._", r)
+		})
+}
+
+func checkEndpoint(address string) error {
+	if address == "" {
+		return nil
+	}
+	u, err := url.Parse(address)
+	f := &failure{What: "--endpoint-url", Do: "it looks like https://s3.example.org", Code: exitUsage}
+	switch {
+	case err != nil || u.Host == "":
+		f.Why = fmt.Sprintf("%q is not an address", address)
+	case u.User != nil: // it would be seen in status and in logs
+		f.Why = "an address must not hold a password"
+	case u.Scheme != "https" && u.Scheme != "http":
+		f.Why = fmt.Sprintf("%q begins with neither https:// nor http://", address)
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		f.Why, f.Do = "keys and data would cross the network unencrypted", "use https://"
+	default:
+		return nil
+	}
+	return f
+}
+
+// looksLikeSource tells "empatica:keys.csv" from a directory's name.
+func looksLikeSource(arg string) bool {
+	scheme, _, ok := strings.Cut(arg, ":")
+	return ok && slices.Contains([]string{kindEmpatica, kindHCP, kindS3, "beiwe", "azure", "dir"}, scheme)
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"studyfs/backends"
+)
+
+// statusSchema changes only if a reader of an older one would be misled; new fields do not change it.
+const statusSchema = 1
+
+// statusReport is what status --json prints.
+type statusReport struct {
+	Schema int           `json:"schema"`
+	Mounts []mountStatus `json:"mounts"`
+}
+
+type mountStatus struct {
+	Dir         string            `json:"dir"`
+	PID         int               `json:"pid"`
+	Started     time.Time         `json:"started"`
+	ReadOnly    bool              `json:"read_only"`
+	Passthrough passthroughStatus `json:"passthrough"`
+	Memory      memoryStatus      `json:"memory"`
+	Sources     []sourceStatus    `json:"sources"`
+	Log         string            `json:"log,omitempty"`
+}
+
+type sourceStatus struct {
+	Name        string            `json:"name"`
+	Kind        string            `json:"kind"`
+	URL         string            `json:"url"`
+	Region      string            `json:"region,omitempty"`
+	Dir         string            `json:"dir"`
+	ReadOnly    bool              `json:"read_only"`
+	Passthrough passthroughStatus `json:"passthrough"`
+	Cache       cacheStatus       `json:"cache"`
+	Requests    requestStatus     `json:"requests"`
+	Bytes       bytesStatus       `json:"bytes"`
+	Listing     listingStatus     `json:"listing"`
+	Uploads     uploadStatus      `json:"uploads"`
+	Errors      []failure         `json:"errors"`
+}
+
+type passthroughStatus struct {
+	On  bool   `json:"on"`
+	Why string `json:"why"`
+}
+
+type memoryStatus struct {
+	InUse int64 `json:"in_use"`
+	Limit int64 `json:"limit"`
+}
+
+type cacheStatus struct {
+	Bytes   int64 `json:"bytes"`
+	Limit   int64 `json:"limit"`
+	Hits    int64 `json:"hits"`
+	Misses  int64 `json:"misses"`
+	Evicted int64 `json:"evicted"`
+	Corrupt int64 `json:"corrupt"`
+}
+
+type requestStatus struct {
+	List    int64 `json:"list"`
+	Get     int64 `json:"get"`
+	Head    int64 `json:"head"`
+	Put     int64 `json:"put"`
+	Delete  int64 `json:"delete"`
+	Other   int64 `json:"other"`
+	Retries int64 `json:"retries"`
+}
+
+type bytesStatus struct {
+	In  int64 `json:"in"`
+	Out int64 `json:"out"`
+}
+
+type listingStatus struct {
+	HiddenKeys int64   `json:"hidden_keys"`
+	AgeS       float64 `json:"age_s"`
+	Entries    int64   `json:"entries"`
+}
+
+// uploadStatus is all zero on read-only sources.
+type uploadStatus struct {
+	Staged    int64 `json:"staged"`
+	Uploading int64 `json:"uploading"`
+	Stored    int64 `json:"stored"`
+	Conflict  int64 `json:"conflict"`
+	Parked    int64 `json:"parked"`
+	Failed    int64 `json:"failed"`
+	Orphan    int64 `json:"orphan"`
+	BytesLeft int64 `json:"bytes_left"`
+}
+
+// objectStatus is what status PATH tells.
+type objectStatus struct {
+	Schema       int        `json:"schema"`
+	Path         string     `json:"path"`
+	Source       string     `json:"source"`
+	Dir          bool       `json:"dir"`
+	State        string     `json:"state,omitempty"`
+	Size         int64      `json:"size"`
+	ModTime      *time.Time `json:"mtime,omitempty"`
+	ETag         string     `json:"etag,omitempty"`
+	StorageClass string     `json:"storage_class,omitempty"`
+	Tier         string     `json:"tier,omitempty"`
+	Error        string     `json:"error,omitempty"`
+}
+
+// status gathers the figures of a mount; it asks nobody.
+func (m *mountServer) status() *mountStatus {
+	st := &mountStatus{Dir: m.spec.Dir, PID: os.Getpid(), Started: m.started.UTC(), ReadOnly: true, Log: m.spec.Log}
+	st.Passthrough.On, st.Passthrough.Why = m.fs.Load().Passthrough()
+	st.Memory.InUse, st.Memory.Limit = m.cache.Memory()
+	for _, s := range m.sources {
+		one := s.status()
+		one.Dir, one.Passthrough = path.Join(m.spec.Dir, m.spec.folder(s.spec)), st.Passthrough
+		st.Sources = append(st.Sources, one)
+	}
+	return st
+}
+
+func (s *liveSource) status() sourceStatus {
+	st := sourceStatus{Name: s.spec.Name, Kind: s.spec.Kind, URL: s.spec.url(), ReadOnly: true, Errors: []failure{}}
+	trouble := s.trouble
+	if s.remote != nil {
+		n := s.remote.Counts()
+		st.Region = s.remote.Region()
+		st.Requests = requestStatus{List: n.List, Get: n.Get, Head: n.Head, Put: n.Put, Delete: n.Delete, Other: n.Other, Retries: n.Retries}
+		st.Bytes = bytesStatus{In: n.BytesIn, Out: n.BytesOut}
+		st.Listing.HiddenKeys = n.HiddenKeys
+		trouble = s.remote.Trouble()
+	}
+	if s.store != nil {
+		n := s.store.Stats()
+		st.Cache = cacheStatus{Bytes: n.Bytes, Limit: n.Limit, Hits: n.Hits, Misses: n.Misses, Evicted: n.Evicted, Corrupt: n.Corrupt}
+		st.Listing.AgeS, st.Listing.Entries = n.ListingAge.Seconds(), n.ListedEntries
+	}
+	if trouble != nil {
+		var f *failure
+		if !errors.As(trouble, &f) {
+			f = explainSource(s.spec, trouble)
+		}
+		st.Errors = append(st.Errors, *f)
+	}
+	return st
+}
+
+// stat tells what is known of one path below the mount.
+func (m *mountServer) stat(ctx context.Context, name string) (*objectStatus, error) {
+	info, err := m.fs.Load().Stat(ctx, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &failure{What: path.Join(m.spec.Dir, name), Why: "no such file", Code: exitError}
+	case err != nil:
+		return nil, explainSource(m.specOf(info.Tree), err)
+	}
+	e := info.Entry
+	o := &objectStatus{
+		Schema: statusSchema, Path: path.Join(m.spec.Dir, name), Source: m.specOf(info.Tree).Name, Dir: e.Dir,
+		Size: e.Size, ETag: e.Version, StorageClass: e.Class, Error: info.Trouble,
+	}
+	if !e.ModTime.IsZero() {
+		o.ModTime = &e.ModTime
+	}
+	if !e.Dir {
+		o.State, o.Tier = info.State.String(), tierName(e.Tier)
+	}
+	return o, nil
+}
+
+func (m *mountServer) specOf(folder string) sourceSpec {
+	for _, s := range m.sources {
+		if m.spec.folder(s.spec) == folder {
+			return s.spec
+		}
+	}
+	return m.sources[0].spec
+}
+
+func tierName(t backends.Tier) string {
+	switch t {
+	case backends.Archived:
+		return "archived"
+	case backends.Restoring:
+		return "restoring"
+	case backends.Online:
+	}
+	return "online"
+}

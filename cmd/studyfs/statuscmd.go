@@ -1,0 +1,247 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+const watchEvery = time.Second
+
+func (a *app) statusCommand() *cobra.Command {
+	var asJSON, watch bool
+	c := &cobra.Command{
+		Use: "status [DIR|PATH]", Short: "show the mounts, or what is known of one file", Args: atMost(1),
+		Long: "Shows all mounts of this user, the one at DIR, or what is known of the file at PATH: whether it is on the\n" +
+			"local disk, its version, its storage class, why it cannot be read. Nothing is asked of any service.",
+		RunE: func(_ *cobra.Command, args []string) error {
+			p, err := a.places()
+			if err != nil {
+				return err
+			}
+			show := func() error { return a.showStatus(p, args, asJSON) }
+			if watch {
+				return a.watch(show)
+			}
+			return show()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON (\"schema\": 1; fields may be added)")
+	c.Flags().BoolVar(&watch, "watch", false, "show it anew every second until Ctrl-C")
+	return c
+}
+
+func (a *app) watch(show func() error) error {
+	ctx, release := interruptible()
+	defer release()
+	for {
+		if f, ok := a.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			fmt.Fprint(a.out, "\x1b[H\x1b[2J") //nolint:errcheck // a terminal
+		}
+		if err := show(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil // Ctrl-C is how one leaves it
+		case <-time.After(watchEvery):
+		}
+	}
+}
+
+func (a *app) showStatus(p places, args []string, asJSON bool) error {
+	if len(args) == 0 {
+		report := statusReport{Schema: statusSchema, Mounts: allMounts(p)}
+		if asJSON {
+			return printJSON(a.out, report)
+		}
+		if len(report.Mounts) == 0 {
+			a.say("nothing is mounted")
+		}
+		return printMounts(a.out, report.Mounts)
+	}
+	socket, below, err := findMountOf(p, args[0])
+	if err != nil {
+		return err
+	}
+	if below == "" {
+		r, err := ask(socket, request{Op: "status"})
+		if err != nil || r.Mount == nil {
+			return noMount(args[0], err)
+		}
+		if asJSON {
+			return printJSON(a.out, statusReport{Schema: statusSchema, Mounts: []mountStatus{*r.Mount}})
+		}
+		return printMounts(a.out, []mountStatus{*r.Mount})
+	}
+	r, err := ask(socket, request{Op: "stat", Path: below})
+	if err != nil || r.Object == nil {
+		return noMount(args[0], err)
+	}
+	if asJSON {
+		return printJSON(a.out, r.Object)
+	}
+	return printObject(a.out, r.Object)
+}
+
+// allMounts asks every serving process of this user.
+func allMounts(p places) []mountStatus {
+	mounts := []mountStatus{} // an empty list in JSON, not null
+	sockets, err := filepath.Glob(filepath.Join(p.runtime, "*.sock"))
+	if err != nil {
+		return mounts
+	}
+	for _, socket := range sockets {
+		if r, err := ask(socket, request{Op: "status"}); err == nil && r.Mount != nil {
+			mounts = append(mounts, *r.Mount)
+		}
+	}
+	slices.SortFunc(mounts, func(a, b mountStatus) int { return strings.Compare(a.Dir, b.Dir) })
+	return mounts
+}
+
+// findMountOf finds the mount that path is or lies in. It looks at names only: the mount itself may hang.
+func findMountOf(p places, path string) (socket, below string, err error) {
+	dir, err := absolute(path)
+	if err != nil {
+		return "", "", err
+	}
+	for top := dir; ; top = filepath.Dir(top) {
+		socket := p.socketOf(top)
+		if _, err := os.Lstat(socket); err == nil {
+			below, err := filepath.Rel(top, dir)
+			if below == "." {
+				below = ""
+			}
+			return socket, below, err
+		}
+		if top == filepath.Dir(top) {
+			return "", "", noMount(path, errNoMount)
+		}
+	}
+}
+
+// noMount explains that nobody answers for dir.
+func noMount(dir string, err error) error {
+	if err != nil && !errors.Is(err, errNoMount) {
+		return err
+	}
+	f := &failure{What: dir, Why: "studyfs is not mounted there", Do: "studyfs status lists all mounts", Code: exitError}
+	if abs, err := absolute(dir); err == nil && isStale(abs) {
+		f.Why, f.Do = "the process that served this mount has ended", "studyfs umount "+quote(dir)+" (or mount again: that clears it)"
+	}
+	return f
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func printMounts(w io.Writer, mounts []mountStatus) error {
+	if len(mounts) == 0 {
+		return nil
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "DIR\tSOURCE\tCACHED\tHITS\tMISSES\tLIST\tGET\tRECEIVED\tLISTED\tSTATE") //nolint:errcheck // Flush tells
+	for _, m := range mounts {
+		for _, s := range m.Sources {
+			state := "ok"
+			if len(s.Errors) > 0 {
+				state = s.Errors[0].Why
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s ago\t%s\n", s.Dir, s.URL, //nolint:errcheck // Flush tells
+				humanBytes(s.Cache.Bytes), s.Cache.Hits, s.Cache.Misses, s.Requests.List, s.Requests.Get, humanBytes(s.Bytes.In),
+				time.Duration(s.Listing.AgeS*float64(time.Second)).Round(time.Second), state)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		pass := "on"
+		if !m.Passthrough.On {
+			pass = "off"
+		}
+		if m.Passthrough.Why != "" {
+			pass += " (" + m.Passthrough.Why + ")"
+		}
+		if _, err := fmt.Fprintf(w, "\n%s: process %d, cache limit %s, passthrough %s%s\n", m.Dir, m.PID,
+			humanBytes(m.Sources[0].Cache.Limit), pass, hiddenNote(m)); err != nil {
+			return err
+		}
+		if m.Log != "" {
+			fmt.Fprintf(w, "  log: %s\n", m.Log) //nolint:errcheck // said already
+		}
+	}
+	return nil
+}
+
+func hiddenNote(m mountStatus) string {
+	n := int64(0)
+	for _, s := range m.Sources {
+		n += s.Listing.HiddenKeys
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d keys hidden that cannot be file names", n)
+}
+
+func printObject(w io.Writer, o *objectStatus) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(t, "%s\t%s\n", name, value) //nolint:errcheck // Flush tells
+		}
+	}
+	row("path", o.Path)
+	row("source", o.Source)
+	if o.Dir {
+		row("kind", "directory")
+		return t.Flush()
+	}
+	row("state", o.State)
+	row("size", fmt.Sprintf("%d (%s)", o.Size, humanBytes(o.Size)))
+	if o.ModTime != nil {
+		row("modified", o.ModTime.UTC().Format(time.RFC3339))
+	}
+	row("etag", o.ETag)
+	row("storage class", o.StorageClass)
+	if o.Tier != "online" {
+		row("tier", o.Tier)
+	}
+	row("error", o.Error)
+	return t.Flush()
+}
+
+// humanBytes shows a number of bytes with about three digits.
+func humanBytes(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n), 0
+	for value >= 999.5 && unit < 4 {
+		value /= 1024
+		unit++
+	}
+	digits := 0
+	switch {
+	case value < 10:
+		digits = 2
+	case value < 100:
+		digits = 1
+	}
+	return fmt.Sprintf("%.*f %ciB", digits, value, "BKMGT"[unit])
+}
