@@ -72,7 +72,7 @@ func (a *app) demo(dir string, command []string, servers bool) error {
 	if err != nil {
 		return err
 	}
-	m.Folders, m.Leash, m.Log = true, true, filepath.Join(private, "demo.log")
+	m.Folders, m.Leash, m.Log = true, true, p.log("demo")
 	m.RuntimeDir = p.runtime // so that "studyfs status" sees it
 	if len(command) > 0 {
 		return a.runInside(m, command)
