@@ -86,6 +86,17 @@ func explainSource(s sourceSpec, err error) *failure {
 	return f
 }
 
+// noKeys says that there are none to be refused.
+func noKeys(s sourceSpec) *failure {
+	f := &failure{What: s.describe(), Why: "no keys were found in ~/.aws or the environment", Code: exitPermission}
+	f.Do = "choose keys with --profile, or read public data with --anonymous"
+	if s.Profile != "" {
+		f.Why = "no keys were found for the profile " + s.Profile
+		f.Do = "aws configure --profile " + quote(s.Profile)
+	}
+	return f
+}
+
 func isUnreachable(err error) bool {
 	return errors.Is(err, backends.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded)
 }

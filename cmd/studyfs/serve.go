@@ -159,6 +159,9 @@ func (m *mountServer) mount() error {
 // openSource opens a source and its cache and lists its root.
 func (m *mountServer) openSource(ctx context.Context, s *liveSource) error {
 	if err := m.connect(ctx, s); err != nil {
+		if errors.Is(err, backends.ErrAuth) { // nothing signed was sent yet
+			return noKeys(s.spec)
+		}
 		return explainSource(s.spec, err)
 	}
 	var err error
