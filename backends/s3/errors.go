@@ -1,0 +1,130 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"studyfs/backends"
+)
+
+// errBad marks an answer that was refused here.
+type errBad struct{ what string }
+
+func (e errBad) Error() string { return e.what }
+
+// bad returns an answer's refusal.
+func bad(format string, args ...any) error { return errBad{fmt.Sprintf(format, args...)} }
+
+// errNoBucket is the answer to HeadBucket that has no body to tell it.
+var errNoBucket = fmt.Errorf("NoSuchBucket: %w", backends.ErrNotExist)
+
+// failure is one failed request, understood.
+type failure struct {
+	kind   error  // the sentinel
+	detail string // the service's own code, or what went wrong on the way
+	again  bool   // worth another try
+	region string // where the bucket is, if the answer says that it is elsewhere
+}
+
+// understand sorts an error of the SDK. nil for the caller's own cancelling, which is nobody's failure.
+func understand(ctx context.Context, err error) *failure {
+	if ctx.Err() != nil {
+		return nil
+	}
+	var refused errBad
+	if errors.As(err, &refused) {
+		return &failure{kind: backends.ErrBadAnswer, detail: refused.what, again: true}
+	}
+	if errors.Is(err, errNoBucket) {
+		return &failure{kind: backends.ErrNotExist, detail: "there is no such bucket"}
+	}
+	var resp *smithyhttp.ResponseError
+	// Where no answer came at all, the SDK makes up one with status 0.
+	if errors.As(err, &resp) && resp.Response != nil && resp.HTTPStatusCode() != 0 {
+		return answered(err, resp.HTTPStatusCode(), resp.Response.Header.Get("X-Amz-Bucket-Region"))
+	}
+	var netErr net.Error
+	var urlErr *url.Error
+	switch {
+	case errors.Is(err, errStalled), errors.Is(err, context.DeadlineExceeded):
+		return &failure{kind: backends.ErrUnreachable, detail: errStalled.Error(), again: true}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &failure{kind: backends.ErrUnreachable, detail: "connection ended early", again: true}
+	case errors.As(err, &urlErr):
+		return &failure{kind: backends.ErrUnreachable, detail: urlErr.Err.Error(), again: true}
+	case errors.As(err, &netErr):
+		return &failure{kind: backends.ErrUnreachable, detail: "connection broke", again: true}
+	}
+	return &failure{kind: backends.ErrBadAnswer, detail: "answer cannot be understood", again: true}
+}
+
+// answered sorts an error that the service gave.
+func answered(err error, status int, region string) *failure {
+	var api smithy.APIError
+	code := ""
+	if errors.As(err, &api) {
+		code = api.ErrorCode()
+	}
+	f := &failure{kind: byCode(code), detail: code}
+	if f.detail == "" {
+		f.detail = fmt.Sprintf("status %d", status)
+	}
+	switch {
+	case f.kind != nil:
+	case status == http.StatusMovedPermanently || status == http.StatusBadRequest && region != "":
+		f.kind, f.region = backends.ErrBadAnswer, region
+		f.detail = "the bucket is in another region"
+	case status/100 == 3:
+		f.kind, f.detail = backends.ErrBadAnswer, "a redirect to another place, which is not followed"
+		f.again = true
+	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
+		f.kind, f.again = backends.ErrBusy, true
+	case status/100 == 5 || status == http.StatusRequestTimeout:
+		f.kind, f.again = backends.ErrBadAnswer, true
+	default:
+		f.kind = byStatus(status)
+	}
+	f.again = f.again || errors.Is(f.kind, backends.ErrBusy)
+	return f
+}
+
+// byCode knows S3's error codes ("List of error codes" of its API reference); nil for others.
+func byCode(code string) error {
+	switch code {
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidSecurity":
+		return backends.ErrAuth
+	case "AccessDenied", "AllAccessDisabled", "AccountProblem", "RequestTimeTooSkewed":
+		return backends.ErrPermission
+	case "NoSuchKey", "NoSuchBucket":
+		return backends.ErrNotExist
+	case "InvalidObjectState":
+		return backends.ErrArchived
+	case "PreconditionFailed":
+		return backends.ErrChanged
+	case "SlowDown", "Throttling", "ThrottlingException", "ServiceUnavailable", "TooManyRequests":
+		return backends.ErrBusy
+	}
+	return nil
+}
+
+func byStatus(status int) error {
+	switch status {
+	case http.StatusUnauthorized:
+		return backends.ErrAuth
+	case http.StatusForbidden:
+		return backends.ErrPermission
+	case http.StatusNotFound:
+		return backends.ErrNotExist
+	case http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
+		return backends.ErrChanged
+	}
+	return backends.ErrBadAnswer
+}
