@@ -109,7 +109,7 @@ func byCode(code string) error {
 		return backends.ErrArchived
 	case "PreconditionFailed":
 		return backends.ErrChanged
-	case "SlowDown", "Throttling", "ThrottlingException", "ServiceUnavailable", "TooManyRequests":
+	case "SlowDown", "Throttling", "ThrottlingException", "ServiceUnavailable", "TooManyRequests", "RequestTimeout":
 		return backends.ErrBusy
 	}
 	return nil

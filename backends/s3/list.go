@@ -27,8 +27,9 @@ func (s *Source) WalkPage(ctx context.Context, dir, after string) (backends.Page
 
 // ListPage is one page of children.
 func (s *Source) ListPage(ctx context.Context, dir, after string) (backends.Page, error) {
-	if strings.HasSuffix(after, "/") {
-		// Past all that lies below that directory: stores differ in whether "after d/" shows d again.
+	if strings.HasSuffix(after, "/") && after != dir+"/" {
+		// Past all that lies below that child: stores differ in whether "after d/" shows d again. The marker of dir itself is no
+		// child: all of dir lies behind it.
 		after += "\U0010ffff"
 	}
 	return s.page(ctx, dir, after, "/")
@@ -57,9 +58,18 @@ func (s *Source) prefix(dir string) string {
 	return s.key(dir) + "/"
 }
 
-// ask sends one ListObjectsV2 and checks the answer. The SDK neither asks for url encoding nor decodes it, and without it one control
-// character in a key breaks the XML of a whole page.
+// ask sends one ListObjectsV2 and checks the answer.
 func (s *Source) ask(ctx context.Context, in *s3.ListObjectsV2Input) (backends.Page, error) {
+	keys, more, err := s.lines(ctx, in)
+	if err != nil {
+		return backends.Page{}, err
+	}
+	return s.digest(in, keys, more)
+}
+
+// lines sends one ListObjectsV2 and returns what it lists. The SDK neither asks for url encoding nor decodes it, and without it one
+// control character in a key breaks the XML of a whole page.
+func (s *Source) lines(ctx context.Context, in *s3.ListObjectsV2Input) (keys []listedKey, more bool, err error) {
 	in.Bucket, in.EncodingType, in.RequestPayer = aws.String(s.o.Bucket), types.EncodingTypeUrl, s.payer()
 	in.OptionalObjectAttributes = nil
 	if s.wantsAttributes() {
@@ -69,19 +79,16 @@ func (s *Source) ask(ctx context.Context, in *s3.ListObjectsV2Input) (backends.P
 	if err != nil {
 		if in.OptionalObjectAttributes != nil && unknownAttribute(err) {
 			s.withoutAttributes()
-			return s.ask(ctx, in)
+			return s.lines(ctx, in)
 		}
-		return backends.Page{}, err
+		return nil, false, err
 	}
 	if out.Name == nil || out.IsTruncated == nil {
 		// A login page parses as XML with nothing in it. Taken for a listing it would say that all data is gone.
-		return backends.Page{}, bad("not a listing")
+		return nil, false, bad("not a listing")
 	}
-	keys, err := keysOf(out)
-	if err != nil {
-		return backends.Page{}, err
-	}
-	return s.digest(in, keys, *out.IsTruncated)
+	keys, err = keysOf(out)
+	return keys, *out.IsTruncated, err
 }
 
 func (s *Source) wantsAttributes() bool {
@@ -133,8 +140,21 @@ func keysOf(out *s3.ListObjectsV2Output) ([]listedKey, error) {
 			return nil, err
 		}
 	}
+	// Both parts must come in order: of a listing that is not sorted, "all before the last key" says nothing.
+	if !increasing(keys[:len(out.Contents)]) || !increasing(keys[len(out.Contents):]) {
+		return nil, bad("keys out of order")
+	}
 	slices.SortStableFunc(keys, func(a, b listedKey) int { return cmp.Compare(a.key, b.key) })
 	return keys, nil
+}
+
+func increasing(keys []listedKey) bool {
+	for i := 1; i < len(keys); i++ {
+		if keys[i-1].key >= keys[i].key {
+			return false
+		}
+	}
+	return true
 }
 
 // digest turns the lines of a listing into a page.
@@ -149,6 +169,9 @@ func (s *Source) digest(in *s3.ListObjectsV2Input, keys []listedKey, more bool) 
 			return page, bad("a key lies before the beginning asked for")
 		case k.object == nil && k.key <= after:
 			continue // a store that shows again the prefix in which after lies
+		}
+		if k.object != nil && (k.object.Size == nil || *k.object.Size < 0 || aws.ToString(k.object.ETag) == "") {
+			return page, bad("an object without size or ETag")
 		}
 		if e, ok := s.entry(k, prefix); ok {
 			page.Entries = append(page.Entries, e)
@@ -186,7 +209,7 @@ func (s *Source) entry(k listedKey, prefix string) (backends.Entry, bool) {
 	}
 	e.Size, e.Version, e.Class = aws.ToInt64(o.Size), aws.ToString(o.ETag), string(o.StorageClass)
 	e.Tier = tierOf(o)
-	return e, e.Size >= 0 && e.Version != ""
+	return e, true
 }
 
 // tierOf tells what storage class and restore status mean for reading ("Restoring an archived object", user guide).
@@ -271,25 +294,15 @@ func (s *Source) Stat(ctx context.Context, name string) (backends.Entry, error) 
 func (s *Source) first(ctx context.Context, name, prefix string) (*listedKey, error) {
 	var found *listedKey
 	err := s.try(ctx, "stat", name, func(ctx context.Context) error {
-		found = nil
-		out, err := s.api().ListObjectsV2(ctx, &s3.ListObjectsV2Input{
-			Bucket: aws.String(s.o.Bucket), Prefix: aws.String(prefix), MaxKeys: aws.Int32(1),
-			EncodingType: types.EncodingTypeUrl, RequestPayer: s.payer(),
-		})
-		if err != nil {
+		keys, _, err := s.lines(ctx, &s3.ListObjectsV2Input{Prefix: aws.String(prefix), MaxKeys: aws.Int32(1)})
+		switch {
+		case err != nil:
 			return err
-		}
-		if out.Name == nil || out.IsTruncated == nil {
-			return bad("not a listing")
-		}
-		keys, err := keysOf(out)
-		if err != nil {
-			return err
-		}
-		if len(keys) > 0 {
-			if !strings.HasPrefix(keys[0].key, prefix) {
-				return bad("a key is not below the prefix")
-			}
+		case len(keys) == 0:
+			found = nil
+		case !strings.HasPrefix(keys[0].key, prefix):
+			return bad("a key is not below the prefix")
+		default:
 			found = &keys[0]
 		}
 		return nil

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -17,9 +18,6 @@ import (
 	"studyfs/backends"
 )
 
-// maxResumes bounds how often one range goes on after a break; each break may cost the whole time for trying again.
-const maxResumes = 8
-
 // ReadRange streams a range of exactly the version of e. A stream that breaks goes on where it broke, under the same If-Match.
 func (s *Source) ReadRange(ctx context.Context, e backends.Entry, off, n int64) (io.ReadCloser, error) {
 	if off < 0 || n <= 0 || off+n > e.Size || e.Version == "" {
@@ -27,6 +25,7 @@ func (s *Source) ReadRange(ctx context.Context, e backends.Entry, off, n int64) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	r := &rangeReader{s: s, ctx: ctx, cancel: cancel, e: e, off: off, left: n}
+	r.deadline = s.o.Now().Add(s.o.Timeouts.Retry)
 	if err := r.connect(); err != nil {
 		cancel()
 		return nil, err
@@ -36,48 +35,52 @@ func (s *Source) ReadRange(ctx context.Context, e backends.Entry, off, n int64) 
 
 // rangeReader is one range, over as many answers as it takes.
 type rangeReader struct {
-	s       *Source
-	ctx     context.Context //nolint:containedctx // of this read, ended by Close
-	cancel  context.CancelFunc
-	e       backends.Entry
-	off     int64
-	left    int64
-	body    io.ReadCloser
-	resumes int
+	s        *Source
+	ctx      context.Context //nolint:containedctx // of this read, ended by Close
+	cancel   context.CancelFunc
+	e        backends.Entry
+	off      int64
+	left     int64
+	body     io.ReadCloser
+	deadline time.Time // for breaks; moves on with every byte
+	err      error     // why the stream has ended for good
 }
 
 func (r *rangeReader) Read(p []byte) (int, error) {
-	if r.left == 0 {
+	switch {
+	case r.err != nil:
+		return 0, r.err
+	case r.left == 0:
 		return 0, io.EOF
-	}
-	if len(p) == 0 {
+	case len(p) == 0:
 		return 0, nil
 	}
 	n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
 	r.off += int64(n)
 	r.left -= int64(n)
-	if n > 0 || err == nil {
+	if n > 0 {
+		r.deadline = r.s.o.Now().Add(r.s.o.Timeouts.Retry)
 		return n, nil // a break shows again at the next Read
 	}
-	return 0, r.resume(err)
+	if err != nil {
+		r.err = r.resume(err)
+	}
+	return 0, r.err
 }
 
 // resume opens the rest of the range after a break.
 func (r *rangeReader) resume(cause error) error {
 	r.body.Close() //nolint:errcheck // broken
-	r.resumes++
-	if r.ctx.Err() != nil {
+	if errors.Is(cause, io.EOF) {
+		cause = io.ErrUnexpectedEOF
+	}
+	f := understand(r.ctx, cause)
+	if f == nil {
 		return fmt.Errorf("read %s: %w", r.e.Name, r.ctx.Err())
 	}
-	if r.resumes > maxResumes {
-		if errors.Is(cause, io.EOF) {
-			cause = io.ErrUnexpectedEOF
-		}
-		f := understand(r.ctx, cause)
-		if f == nil {
-			return fmt.Errorf("read %s: %w", r.e.Name, r.ctx.Err())
-		}
-		return fmt.Errorf("read %s: %w: broke %d times", r.e.Name, f.kind, r.resumes)
+	if r.s.o.Now().After(r.deadline) {
+		r.s.note(fmt.Errorf("%w: %s", f.kind, f.detail))
+		return fmt.Errorf("read %s: %w: %s", r.e.Name, f.kind, f.detail)
 	}
 	r.s.retries.Add(1)
 	return r.connect()
@@ -116,7 +119,7 @@ func (r *rangeReader) Close() error {
 // checkRange refuses every answer that is not the range asked for, of the version asked for. The SDK passes a 200 with the whole body,
 // a short 206 and a 206 of another place without a word.
 func checkRange(out *s3.GetObjectOutput, e backends.Entry, off, n int64) error {
-	status := http.StatusPartialContent
+	status := 0
 	if raw, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok {
 		status = raw.StatusCode
 	}

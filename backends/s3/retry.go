@@ -24,6 +24,7 @@ func (s *Source) try(ctx context.Context, op, name string, request func(context.
 		if !first {
 			s.retries.Add(1)
 		}
+		region := s.Region()
 		err := request(ctx)
 		if err == nil {
 			s.note(nil)
@@ -33,13 +34,13 @@ func (s *Source) try(ctx context.Context, op, name string, request func(context.
 		if f == nil {
 			return fmt.Errorf("%s %s: %w", op, name, ctx.Err())
 		}
-		if f.region != "" && s.move(f.region) {
+		if f.region != "" && s.move(region, f.region) {
 			continue
 		}
 		failed := fmt.Errorf("%s %s: %w: %s", op, name, f.kind, f.detail)
 		wait := rand.N(pause) //nolint:gosec // jitter, no secret
 		if !f.again || s.o.Now().Add(wait).After(deadline) {
-			s.note(failed)
+			s.note(fmt.Errorf("%w: %s", f.kind, f.detail)) // without the name: it is shown to whoever asks for the state
 			return failed
 		}
 		if err := sleep(ctx, wait); err != nil {
@@ -71,9 +72,10 @@ func standing(err error) bool {
 func (s *Source) note(err error) {
 	s.mu.Lock()
 	was := isAuth(s.trouble)
-	if standing(err) {
+	switch {
+	case standing(err):
 		s.trouble = err
-	} else {
+	case !errors.Is(err, backends.ErrBadAnswer): // a login page in between tells nothing of the service
 		s.trouble = nil
 	}
 	now := isAuth(s.trouble)

@@ -97,13 +97,17 @@ func (s *Source) use(region string) {
 	s.client, s.region = client, region
 }
 
-// move corrects the region, once: a service that sends us back and forth is not followed.
-func (s *Source) move(region string) bool {
+// move corrects the region after an answer to a request signed for asked, and reports whether another try makes sense. It moves once: a
+// service that sends us back and forth is not followed. Requests that were under way meanwhile try again in the right region too.
+func (s *Source) move(asked, region string) bool {
 	s.mu.Lock()
-	again := s.moved || region == s.region
+	current, moved := s.region, s.moved
 	s.moved = true
 	s.mu.Unlock()
-	if again {
+	if current != asked {
+		return true
+	}
+	if moved || region == current {
 		return false
 	}
 	s.use(region)

@@ -337,3 +337,79 @@ func TestGuessRegion(t *testing.T) {
 		}
 	}
 }
+
+// A page that ended with the marker of the directory asked for made the next page begin behind all of its children: the directory
+// was shown empty.
+func TestPageEndingAtTheDirectorysOwnMarker(t *testing.T) {
+	srv, url := server(t, s3test.Options{PageSize: 1})
+	for _, k := range []string{"c/", "c/x", "c/y"} {
+		srv.Put("study", "v2/001/"+k, s3test.Bytes([]byte(k)))
+	}
+	s := open(t, options(url))
+	var got []string
+	for e, err := range s.List(t.Context(), "c") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.Name)
+	}
+	if fmt.Sprint(got) != "[c/x c/y]" {
+		t.Errorf("got %v", got)
+	}
+}
+
+// With a wrong region in the profile, all but the first of several requests at once failed.
+func TestWrongRegionIsCorrectedForRequestsUnderWay(t *testing.T) {
+	srv, url := server(t, s3test.Options{Region: "eu-west-1", Latency: 20 * time.Millisecond})
+	srv.Put("study", "v2/001/a", s3test.Bytes([]byte("a")))
+	o := options(url)
+	o.Region = "us-east-1"
+	s := open(t, o)
+	errs := make(chan error, 8)
+	for range cap(errs) {
+		go func() { _, err := s.Stat(t.Context(), "a"); errs <- err }()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What the state shows of a source must not name a participant's file.
+func TestTroubleHoldsNoNames(t *testing.T) {
+	srv, url := server(t, s3test.Options{})
+	srv.Put("study", "v2/001/SURNAME.csv", s3test.Bytes([]byte("a")))
+	s := open(t, options(url))
+	e, err := s.Stat(t.Context(), "SURNAME.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Revoke(testID)
+	if _, err := read(s, e, 0, 1); err == nil {
+		t.Fatal("read with revoked keys")
+	}
+	if err := s.Trouble(); err == nil || strings.Contains(err.Error(), "SURNAME") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A body that stalls again and again may cost the time for trying again once, not once per break.
+func TestStallingBodyEndsInTime(t *testing.T) {
+	srv, url := server(t, s3test.Options{})
+	srv.Put("study", "v2/001/a", s3test.Bytes(make([]byte, 10)))
+	s := open(t, options(url))
+	e, err := s.Stat(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.OnRequest(func(s3test.Request) {})
+	srv.Inject(s3test.Rule{Op: "GetObject", Fault: s3test.Delay, Wait: time.Minute})
+	start := time.Now()
+	if _, err := read(s, e, 0, 10); !errors.Is(err, backends.ErrUnreachable) {
+		t.Errorf("%v", err)
+	}
+	if d := time.Since(start); d > 6*time.Second {
+		t.Errorf("took %v with 2 s for trying again", d)
+	}
+}
