@@ -215,18 +215,6 @@ func (l *lister) complete(dir string) ([]backends.Entry, bool) {
 	return all, ok
 }
 
-// peek returns what was last known of name, however old, without asking anybody.
-func (l *lister) peek(name string) (backends.Entry, bool) {
-	if name == "" {
-		return backends.Entry{Dir: true}, true
-	}
-	dir, base := backends.Split(name)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k, v, _ := l.index.find(dir, base)
-	return k.entry(dir), v == present
-}
-
 // expire says that dir is known to differ from its listing: the next call asks again.
 func (l *lister) expire(dir string) {
 	l.mu.Lock()
@@ -244,8 +232,11 @@ func (l *lister) fresh(dir string) time.Duration {
 	if d == nil {
 		return 0
 	}
-	if d.disk {
-		return time.Second // being looked at again
+	if d.disk { // being looked at again; while the source cannot be reached, for as long as it is not asked
+		if _, ok := l.failed[dir]; ok {
+			return time.Second
+		}
+		return 0
 	}
 	return d.at.Add(l.o.ttl(dir, now)).Sub(now)
 }

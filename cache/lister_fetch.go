@@ -231,10 +231,15 @@ func (l *lister) revalidate() {
 
 // giveUp ends the service of a directory from disk if the source refused us; after an outage it goes on.
 func (l *lister) giveUp(dir string, err error) {
-	if outage(err) || l.ctx.Err() != nil {
-		return
+	switch {
+	case l.ctx.Err() != nil:
+	case outage(err):
+		l.mu.Lock()
+		l.failed[dir] = l.o.now()
+		l.mu.Unlock()
+	default:
+		l.expire(dir)
 	}
-	l.expire(dir)
 }
 
 // errClass is what may be logged of an error that can hold names: which of the sentinels it is.

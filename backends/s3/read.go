@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -43,6 +44,7 @@ type rangeReader struct {
 	left     int64
 	body     io.ReadCloser
 	deadline time.Time // for breaks; moves on with every byte
+	breaks   int       // since the last byte
 	err      error     // why the stream has ended for good
 }
 
@@ -59,7 +61,7 @@ func (r *rangeReader) Read(p []byte) (int, error) {
 	r.off += int64(n)
 	r.left -= int64(n)
 	if n > 0 {
-		r.deadline = r.s.o.Now().Add(r.s.o.Timeouts.Retry)
+		r.deadline, r.breaks = r.s.o.Now().Add(r.s.o.Timeouts.Retry), 0
 		return n, nil // a break shows again at the next Read
 	}
 	if err != nil {
@@ -81,6 +83,11 @@ func (r *rangeReader) resume(cause error) error {
 	if r.s.o.Now().After(r.deadline) {
 		r.s.note(fmt.Errorf("%w: %s", f.kind, f.detail))
 		return fmt.Errorf("read %s: %w: %s", r.e.Name, f.kind, f.detail)
+	}
+	if r.breaks++; r.breaks > 1 { // the first break is anybody's; a service that breaks at once again is given time
+		if err := sleep(r.ctx, rand.N(min(firstPause<<min(r.breaks, 8), longPause))); err != nil { //nolint:gosec // jitter, no secret
+			return fmt.Errorf("read %s: %w", r.e.Name, err)
+		}
 	}
 	r.s.retries.Add(1)
 	return r.connect()
