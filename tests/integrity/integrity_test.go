@@ -3,6 +3,7 @@ package integrity
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -30,59 +31,93 @@ func mount(t *testing.T, files map[string]harness.File, args ...string) (*harnes
 	return e, srv, e.Mount(args...), args
 }
 
+// made is an object whose every word tells its version and its place, none of it NUL, made up as it is read.
+type made struct{ version uint64 }
+
+func (m made) ReadAt(p []byte, off int64) (int, error) {
+	var word [8]byte
+	for i := range p {
+		at := uint64(off) + uint64(i)
+		if i == 0 || at%8 == 0 {
+			binary.LittleEndian.PutUint64(word[:], (at/8+m.version<<40)*0x9e3779b97f4a7c15|0x0101010101010101)
+		}
+		p[i] = word[at%8]
+	}
+	return len(p), nil
+}
+
 // An object replaced while it is open, before, between and within the requests for it: what is read is one version's bytes, or the read
-// fails with ESTALE. Never a mix, never NULs.
+// fails with ESTALE. Never a mix, never NULs. Every try has an object of its own, of which nothing is cached yet.
 func TestReplacedWhileOpen(t *testing.T) {
 	const size = 6 << 20
-	first := harness.Pattern(0, size)
-	versions := map[string]int64{string(first[:8]): 0} // by how they begin
-	_, srv, dir, _ := mount(t, map[string]harness.File{"f": {Body: first}}, "--cache-size", "64MiB")
-	rnd := rand.New(rand.NewPCG(1, 1))
-	version, stale, whole := int64(0), 0, 0
-	swap := func() {
-		version++ // never one that was there before: the cache might have it
-		body := harness.Pattern(version, size)
-		versions[string(body[:8])] = version
-		srv.Put("study", "f", s3test.Bytes(body))
+	tries := harness.Sized(150, 1000)
+	srv, url := harness.Strict(t, "", s3test.Options{})
+	put := func(try int, version uint64) {
+		srv.Put("study", fmt.Sprint("f", try), s3test.Object{Body: made{version}, Size: size, ETag: fmt.Sprintf("%q", fmt.Sprint(version))})
 	}
-	for try := range harness.Sized(150, 1000) {
-		f, err := os.Open(filepath.Join(dir, "f"))
-		if err != nil {
-			t.Fatalf("try %d: open: %v", try, err)
+	for try := range tries {
+		put(try, uint64(2*try+1))
+	}
+	e := harness.New(t)
+	e.Profile("lab")
+	dir := e.Mount("s3://study/", "--endpoint-url", url, "--profile", "lab", "--cache-size", "256MiB")
+	rnd := rand.New(rand.NewPCG(1, 1))
+	stale, whole := 0, 0
+	for try := range tries {
+		at := rnd.IntN(14) - 1 // the read before which it is replaced; -1: before it is opened
+		if at < 0 {
+			put(try, uint64(2*try+2))
 		}
-		at := rnd.IntN(12) // the read before which it is replaced
-		var got []byte
-		p := make([]byte, 1<<20)
-		for i := 0; ; i++ {
+		got, err := readInPieces(t, filepath.Join(dir, fmt.Sprint("f", try)), rnd, func(i int) {
 			if i == at {
-				swap()
+				put(try, uint64(2*try+2))
 			}
-			n, err := f.Read(p[:1+rnd.IntN(len(p))])
-			got = append(got, p[:n]...)
-			if errors.Is(err, io.EOF) {
-				whole++
+		})
+		switch {
+		case err == nil && len(got) == size:
+			whole++
+		case errors.Is(err, syscall.ESTALE):
+			stale++
+		default:
+			t.Fatalf("try %d: %d bytes, %v", try, len(got), err)
+		}
+		want := make([]byte, len(got))
+		for _, version := range []uint64{uint64(2*try + 1), uint64(2*try + 2)} {
+			made{version}.ReadAt(want, 0)
+			if bytes.Equal(got, want) {
+				got = nil
 				break
 			}
-			if errors.Is(err, syscall.ESTALE) {
-				stale++
-				break
-			}
-			if err != nil {
-				t.Fatalf("try %d: %v", try, err)
-			}
 		}
-		f.Close()
-		if len(got) < 8 {
-			continue
-		}
-		v, ok := versions[string(got[:8])]
-		if !ok || !bytes.HasPrefix(harness.Pattern(v, size), got) {
+		if len(got) > 0 {
 			t.Fatalf("try %d, replaced before read %d: %d bytes are of no one version", try, at, len(got))
 		}
 	}
 	t.Logf("%d read whole, %d ended stale", whole, stale)
 	if whole == 0 || stale == 0 {
 		t.Error("one of the two never happened: the test proves less than it should")
+	}
+}
+
+// readInPieces reads a file in pieces of random size, calling before ahead of each.
+func readInPieces(t *testing.T, path string, rnd *rand.Rand, before func(i int)) (got []byte, err error) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	p := make([]byte, 1<<20)
+	for i := 0; ; i++ {
+		before(i)
+		n, err := f.Read(p[:1+rnd.IntN(len(p))])
+		got = append(got, p[:n]...)
+		if errors.Is(err, io.EOF) {
+			return got, nil
+		}
+		if err != nil {
+			return got, err
+		}
 	}
 }
 
