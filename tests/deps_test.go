@@ -1,0 +1,65 @@
+// Package tests holds the arrows of the architecture; what runs the program lies in the folders beside it.
+package tests
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Each package may import from the project only what its row names.
+func TestImportsFollowTheArrows(t *testing.T) {
+	allowed := map[string][]string{
+		"studyfs/backends":                  {},
+		"studyfs/backends/mem":              {"studyfs/backends"},
+		"studyfs/backends/backendtest":      {"studyfs/backends"},
+		"studyfs/backends/s3":               {"studyfs/backends"},
+		"studyfs/backends/s3/s3test":        {},
+		"studyfs/backends/s3/s3test/sample": {"studyfs/backends/s3/s3test"},
+		"studyfs/cache":                     {"studyfs/backends"},
+		"studyfs/fs":                        {"studyfs/backends", "studyfs/cache"},
+		"studyfs/cmd/studyfs": {
+			"studyfs/backends", "studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/s3/s3test/sample", "studyfs/cache", "studyfs/fs",
+		},
+	}
+	outside := map[string][]string{ // modules that only one package may know
+		"github.com/hanwen/go-fuse": {"studyfs/fs"},
+		"github.com/aws":            {"studyfs/backends/s3"},
+		"net/http":                  {"studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/cmd/studyfs"},
+	}
+	cmd := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		may, known := allowed[fields[0]]
+		if !known {
+			t.Errorf("%s: a package that the table does not know", fields[0])
+		}
+		for _, imported := range fields[1:] {
+			if strings.HasPrefix(imported, "studyfs") && !contains(may, imported) {
+				t.Errorf("%s imports %s", fields[0], imported)
+			}
+			for module, who := range outside {
+				if (imported == module || strings.HasPrefix(imported, module+"/")) && !contains(who, fields[0]) {
+					t.Errorf("%s imports %s", fields[0], imported)
+				}
+			}
+			if fields[0] == "studyfs/backends" && strings.Contains(imported, ".") {
+				t.Errorf("the contract imports %s", imported)
+			}
+		}
+	}
+}
+
+func contains(all []string, one string) bool {
+	for _, s := range all {
+		if s == one {
+			return true
+		}
+	}
+	return false
+}
