@@ -3,6 +3,7 @@ package tests
 
 import (
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,11 +41,11 @@ func TestImportsFollowTheArrows(t *testing.T) {
 			t.Errorf("%s: a package that the table does not know", fields[0])
 		}
 		for _, imported := range fields[1:] {
-			if strings.HasPrefix(imported, "studyfs") && !contains(may, imported) {
+			if strings.HasPrefix(imported, "studyfs") && !slices.Contains(may, imported) {
 				t.Errorf("%s imports %s", fields[0], imported)
 			}
 			for module, who := range outside {
-				if (imported == module || strings.HasPrefix(imported, module+"/")) && !contains(who, fields[0]) {
+				if (imported == module || strings.HasPrefix(imported, module+"/")) && !slices.Contains(who, fields[0]) {
 					t.Errorf("%s imports %s", fields[0], imported)
 				}
 			}
@@ -53,13 +54,4 @@ func TestImportsFollowTheArrows(t *testing.T) {
 			}
 		}
 	}
-}
-
-func contains(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
-		}
-	}
-	return false
 }

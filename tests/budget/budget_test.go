@@ -4,6 +4,7 @@ package budget
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -20,11 +21,10 @@ import (
 func TestMain(m *testing.M) { harness.Main(m) }
 
 // mount fills a store, mounts it with the region given, so that the listing is all that remains, and empties the log.
-func mount(t *testing.T, files map[string]harness.File, args ...string) (*harness.Env, *s3test.Server, string) {
+func mount(t *testing.T, files map[string]harness.File) (*s3test.Server, string) {
 	t.Helper()
 	e, srv, url := prepare(t, files)
-	dir := e.Mount(append(source(url), args...)...)
-	return e, srv, dir
+	return srv, e.Mount(source(url)...)
 }
 
 func prepare(t *testing.T, files map[string]harness.File) (*harness.Env, *s3test.Server, string) {
@@ -92,7 +92,7 @@ func TestMountStatAndDfOfTheRoot(t *testing.T) {
 }
 
 func TestListingOf2000Files(t *testing.T) {
-	_, srv, dir := mount(t, many("d/file-%04d", 2000))
+	srv, dir := mount(t, many("d/file-%04d", 2000))
 	entries, err := os.ReadDir(filepath.Join(dir, "d"))
 	if err != nil || len(entries) != 2000 {
 		t.Fatal(len(entries), err)
@@ -106,7 +106,7 @@ func TestListingOf2000Files(t *testing.T) {
 }
 
 func TestFindOverABIDSTree(t *testing.T) {
-	_, srv, dir := mount(t, harness.Collect(t, "", sample.BIDS(sample.Options{})))
+	srv, dir := mount(t, harness.Collect(t, "", sample.BIDS(sample.Options{})))
 	entries, dirs := 0, 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
@@ -127,7 +127,7 @@ func TestFindOverABIDSTree(t *testing.T) {
 
 func TestStatSixLevelsDown(t *testing.T) {
 	t.Run("all within a page", func(t *testing.T) {
-		_, srv, dir := mount(t, many("a/b/c/d/e/%d", 100))
+		srv, dir := mount(t, many("a/b/c/d/e/%d", 100))
 		if _, err := os.Stat(filepath.Join(dir, "a/b/c/d/e/7")); err != nil {
 			t.Fatal(err)
 		}
@@ -136,11 +136,9 @@ func TestStatSixLevelsDown(t *testing.T) {
 	t.Run("two levels exceed a page", func(t *testing.T) {
 		files := many("a/b/c/d/e/%d", 100)
 		for _, more := range []string{"A/%04d", "a/A/%04d"} { // before the name, so that the first page ends short of it
-			for k, f := range many(more, 1500) {
-				files[k] = f
-			}
+			maps.Copy(files, many(more, 1500))
 		}
-		_, srv, dir := mount(t, files)
+		srv, dir := mount(t, files)
 		if _, err := os.Stat(filepath.Join(dir, "a/b/c/d/e/7")); err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +147,7 @@ func TestStatSixLevelsDown(t *testing.T) {
 }
 
 func TestMissingNamesInAListedDirectory(t *testing.T) {
-	_, srv, dir := mount(t, many("d/%d", 10))
+	srv, dir := mount(t, many("d/%d", 10))
 	if _, err := os.ReadDir(filepath.Join(dir, "d")); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +168,7 @@ func TestMissingNamesInAListedDirectory(t *testing.T) {
 func TestRandomReadsOf256MiB(t *testing.T) {
 	const size = 256 << 20
 	body := harness.Pattern(1, size)
-	_, srv, dir := mount(t, map[string]harness.File{"image.nii": {Body: body}})
+	srv, dir := mount(t, map[string]harness.File{"image.nii": {Body: body}})
 	f, err := os.Open(filepath.Join(dir, "image.nii"))
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +187,7 @@ func TestRandomReadsOf256MiB(t *testing.T) {
 func TestSequentialReadOf256MiB(t *testing.T) {
 	const size = 256 << 20
 	body := harness.Pattern(2, size)
-	_, srv, dir := mount(t, map[string]harness.File{"image.nii": {Body: body}})
+	srv, dir := mount(t, map[string]harness.File{"image.nii": {Body: body}})
 	f, err := os.Open(filepath.Join(dir, "image.nii"))
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +231,7 @@ func TestThreeHundredSmallFilesAndAgainAfterARestart(t *testing.T) {
 }
 
 func TestAttributesCostNoRequest(t *testing.T) {
-	_, srv, dir := mount(t, many("d/%d", 10))
+	srv, dir := mount(t, many("d/%d", 10))
 	if _, err := os.ReadDir(filepath.Join(dir, "d")); err != nil {
 		t.Fatal(err)
 	}

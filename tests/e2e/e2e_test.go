@@ -216,7 +216,7 @@ func isErrno(err error, want syscall.Errno) bool {
 		if err == want { //nolint:errorlint // unwrapped by hand
 			return true
 		}
-		u, ok := err.(interface{ Unwrap() error }) //nolint:errorlint // unwrapped by hand
+		u, ok := err.(interface{ Unwrap() error })
 		if !ok {
 			return false
 		}

@@ -37,7 +37,7 @@ type built struct {
 	err  error
 }
 
-var program built //nolint:gochecknoglobals // one build per test process
+var program built // one build per test process
 
 // Main builds the program once for all tests of a package and removes it at the end.
 func Main(m *testing.M) {
@@ -196,8 +196,8 @@ func abort(dir string) {
 		f := strings.Fields(line)
 		if len(f) > 4 && f[4] == dir {
 			_, minor, _ := strings.Cut(f[2], ":")
-			os.WriteFile("/sys/fs/fuse/connections/"+minor+"/abort", []byte("1"), 0) //nolint:errcheck // the unmount below is next
+			os.WriteFile("/sys/fs/fuse/connections/"+minor+"/abort", []byte("1"), 0) // the unmount below is next
 		}
 	}
-	syscall.Unmount(dir, syscall.MNT_DETACH) //nolint:errcheck // nothing more can be done
+	syscall.Unmount(dir, syscall.MNT_DETACH)
 }

@@ -83,25 +83,25 @@ type gateway struct {
 	done chan struct{}
 }
 
-var real gateway //nolint:gochecknoglobals // one per test process, as versitygw wants it
+var theGateway gateway // one per test process, as versitygw wants it
 
 // Gateway starts versitygw once per test process and returns its address and a client of it.
 func Gateway(t testing.TB) (string, *s3.Client) {
 	t.Helper()
-	real.once.Do(startGateway)
-	if real.err != nil {
-		t.Fatal(real.err)
+	theGateway.once.Do(startGateway)
+	if theGateway.err != nil {
+		t.Fatal(theGateway.err)
 	}
-	return real.url, s3.New(s3.Options{
-		BaseEndpoint: aws.String(real.url), Region: "us-east-1", UsePathStyle: true,
+	return theGateway.url, s3.New(s3.Options{
+		BaseEndpoint: aws.String(theGateway.url), Region: "us-east-1", UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(ID, Secret, ""),
 	})
 }
 
 func startGateway() {
-	fail := func(err error) { real.err = fmt.Errorf("versitygw: %w", err) }
+	fail := func(err error) { theGateway.err = fmt.Errorf("versitygw: %w", err) }
 	var err error
-	if real.root, err = os.MkdirTemp("", "studyfs-gateway-"); err != nil {
+	if theGateway.root, err = os.MkdirTemp("", "studyfs-gateway-"); err != nil {
 		fail(err)
 		return
 	}
@@ -112,22 +112,22 @@ func startGateway() {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	be, err := posix.New(real.root, meta.XattrMeta{}, posix.PosixOpts{})
+	be, err := posix.New(theGateway.root, meta.XattrMeta{}, posix.PosixOpts{})
 	if err != nil {
 		fail(err)
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	real.stop, real.done, real.url = cancel, make(chan struct{}), "http://"+addr
+	theGateway.stop, theGateway.done, theGateway.url = cancel, make(chan struct{}), "http://"+addr
 	go func() {
-		defer close(real.done)
-		embedgw.RunVersityGW(ctx, be, &embedgw.Config{ //nolint:errcheck // the wait below finds out
+		defer close(theGateway.done)
+		embedgw.RunVersityGW(ctx, be, &embedgw.Config{ // the wait below finds out whether it runs
 			RootUserAccess: ID, RootUserSecret: Secret, Region: "us-east-1", Ports: []string{addr}, Quiet: true, KeepAlive: true,
 			HealthPath: "/health", MaxConnections: 1000, MaxRequests: 1000, MultipartMaxParts: 10000,
 		})
 	}()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if resp, err := http.Get(real.url + "/health"); err == nil {
+		if resp, err := http.Get(theGateway.url + "/health"); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
 				return
@@ -141,15 +141,15 @@ func startGateway() {
 }
 
 func stopGateway() {
-	if real.stop == nil {
+	if theGateway.stop == nil {
 		return
 	}
-	real.stop()
+	theGateway.stop()
 	select {
-	case <-real.done:
+	case <-theGateway.done:
 	case <-time.After(5 * time.Second):
 	}
-	os.RemoveAll(real.root)
+	os.RemoveAll(theGateway.root)
 }
 
 // FillGateway makes a bucket and puts files below a prefix of it. The times are the server's own; they are put into files.
