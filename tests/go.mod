@@ -7,6 +7,7 @@ replace studyfs => ../
 require (
 	github.com/aws/aws-sdk-go-v2 v1.47.6
 	github.com/aws/aws-sdk-go-v2/credentials v1.20.14
+	github.com/aws/aws-sdk-go-v2/service/iam v1.64.7
 	github.com/aws/aws-sdk-go-v2/service/s3 v1.114.7
 	github.com/versity/versitygw v1.8.0
 	studyfs v0.0.0-00010101000000-000000000000
