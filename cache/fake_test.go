@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -178,7 +179,7 @@ func readAndCompare(t testing.TB, r *Reader, version int, off, n int64) {
 	t.Helper()
 	p := make([]byte, n)
 	got, err := r.ReadAt(t.Context(), p, off)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		t.Fatalf("read %d at %d: %v", n, off, err)
 	}
 	if int64(got) != n || !bytes.Equal(p, content(version, off, n)) {

@@ -60,9 +60,7 @@ func (o *object) launch(run span, ahead bool) {
 	f := &flight{object: o, blocks: run, here: run.from, ahead: ahead, cancel: cancel, step: make(chan struct{})}
 	o.flights = append(o.flights, f)
 	o.store.retain(o)
-	o.store.flying.Add(1)
-	go func() {
-		defer o.store.flying.Done()
+	o.store.flying.Go(func() {
 		defer cancel()
 		err := o.fly(ctx, f)
 		o.mu.Lock()
@@ -71,7 +69,7 @@ func (o *object) launch(run span, ahead bool) {
 		close(f.step)
 		o.mu.Unlock()
 		o.store.release(o)
-	}()
+	})
 }
 
 // flightOf returns the flight that will bring block, or nil. The caller holds mu.

@@ -94,7 +94,7 @@ func readOrMakeKey(path string) ([]byte, error) {
 		return key, nil
 	}
 	key := make([]byte, sha256.Size)
-	rand.Read(key) //nolint:errcheck // never fails
+	rand.Read(key)
 	tmp := path + ".new"
 	if err := os.WriteFile(tmp, key, 0o600); err != nil {
 		return nil, err

@@ -246,8 +246,8 @@ func overlap(prefix, after string, p backends.Page) (iv interval, ok bool) {
 	iv = interval{"", top}
 	switch rel, inside := strings.CutPrefix(after, prefix); {
 	case inside:
-		if i := strings.IndexByte(rel, '/'); i >= 0 {
-			iv.lo = rel[:i] + "0" // begins within that child: whether it exists is not proven
+		if before, _, ok := strings.Cut(rel, "/"); ok {
+			iv.lo = before + "0" // begins within that child: whether it exists is not proven
 		} else if rel != "" {
 			iv.lo = rel + "\x00"
 		}
@@ -261,8 +261,8 @@ func overlap(prefix, after string, p backends.Page) (iv interval, ok bool) {
 	case inside && rel == "":
 		return iv, false // ended at the directory's own marker
 	case inside:
-		if i := strings.IndexByte(rel, '/'); i >= 0 {
-			iv.hi = rel[:i] + "/"
+		if before, _, ok := strings.Cut(rel, "/"); ok {
+			iv.hi = before + "/"
 		} else {
 			iv.hi = rel + "\x00"
 		}

@@ -49,7 +49,7 @@ type lister struct {
 	calls  map[string]*call     // requests under way, by the directory that wants them
 	big    map[string]bool      // directories whose first child alone fills a page: their children are listed with a delimiter
 	failed map[string]time.Time // directories whose last request failed while stale knowledge served
-	todo   []string             // directories to revalidate
+	todo   map[string]bool      // directories to revalidate
 	served time.Time            // age of the oldest listing served last
 	dirty  bool
 }
@@ -71,7 +71,7 @@ func newLister(src backends.Source, o listerOptions) (*lister, error) {
 	}
 	l := &lister{
 		src: src, o: o, wake: make(chan struct{}, 1), index: loadIndex(o.file, o.codec),
-		calls: map[string]*call{}, big: map[string]bool{}, failed: map[string]time.Time{},
+		calls: map[string]*call{}, big: map[string]bool{}, failed: map[string]time.Time{}, todo: map[string]bool{},
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // ends with close; no caller's context lives as long
 	l.work.Add(1)
@@ -131,7 +131,7 @@ func (l *lister) believed(dir string) bool {
 		return true // nothing known: the index says so
 	}
 	if d.disk && now.Sub(d.at) < staleLimit {
-		l.todo = append(l.todo, dir)
+		l.todo[dir] = true
 		select {
 		case l.wake <- struct{}{}:
 		default:

@@ -3,6 +3,8 @@ package cache
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"studyfs/backends"
@@ -40,9 +42,7 @@ func (l *lister) begin(dir string, fetch func(context.Context) error) *call {
 	ctx, cancel := context.WithTimeout(l.ctx, l.o.timeout)
 	c := &call{done: make(chan struct{}), cancel: cancel}
 	l.calls[dir] = c
-	l.work.Add(1)
-	go func() {
-		defer l.work.Done()
+	l.work.Go(func() {
 		defer cancel()
 		err := fetch(ctx)
 		l.mu.Lock()
@@ -55,7 +55,7 @@ func (l *lister) begin(dir string, fetch func(context.Context) error) *call {
 		}
 		l.mu.Unlock()
 		close(c.done)
-	}()
+	})
 	return c
 }
 
@@ -211,8 +211,8 @@ func (l *lister) revalidate() {
 		return
 	}
 	l.mu.Lock()
-	todo := l.todo
-	l.todo = nil
+	todo := slices.Sorted(maps.Keys(l.todo)) // parents first: their page serves what lies below
+	clear(l.todo)
 	l.mu.Unlock()
 	for _, dir := range todo {
 		l.mu.Lock()
@@ -225,6 +225,9 @@ func (l *lister) revalidate() {
 		if err := l.share(l.ctx, dir, func(ctx context.Context) error { return l.fetchDir(ctx, dir) }); err != nil {
 			l.o.log.InfoContext(l.ctx, "cannot revalidate a listing", "err", errClass(err))
 			l.giveUp(dir, err)
+			if outage(err) {
+				return // the others would wait as long for the same; whoever asks puts them back
+			}
 		}
 	}
 }

@@ -155,7 +155,8 @@ type listerLog struct {
 func testLister(t interface {
 	Helper()
 	Fatal(args ...any)
-}, src backends.Source, file string, o listerOptions) (*lister, *listerLog) {
+}, src backends.Source, file string, o listerOptions,
+) (*lister, *listerLog) {
 	t.Helper()
 	seen := &listerLog{}
 	o.file, o.codec, o.log = file, clearCodec{}, slog.New(slog.DiscardHandler)

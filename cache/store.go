@@ -94,11 +94,7 @@ func (c *Cache) Open(ctx context.Context, src backends.Source, o SourceOptions) 
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("listing cache: %w", err), h.close())
 	}
-	s.flying.Add(1)
-	go func() {
-		defer s.flying.Done()
-		s.scan()
-	}()
+	s.flying.Go(s.scan)
 	return s, nil
 }
 

@@ -51,7 +51,7 @@ func TestEmptyObjectCostsNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if n, err := r.ReadAt(t.Context(), make([]byte, 10), 0); n != 0 || err != io.EOF {
+	if n, err := r.ReadAt(t.Context(), make([]byte, 10), 0); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("got %d, %v", n, err)
 	}
 	if src.count() != 0 {

@@ -86,11 +86,10 @@ func byHeader(rows [][]string) map[string]string {
 	fields := map[string]string{}
 	for i, row := range rows {
 		for j, cell := range row {
-			name := plain(cell)
-			if name != "accesskeyid" && name != "secretaccesskey" && name != "s3accessurl" {
+			if !isHeader(cell) {
 				continue
 			}
-			value := ""
+			name, value := plain(cell), ""
 			if len(row) == 2 && j == 0 && !isHeader(row[1]) {
 				value = row[1]
 			} else if i+1 < len(rows) && j < len(rows[i+1]) {

@@ -15,13 +15,13 @@ import (
 	"studyfs/backends"
 )
 
-// errBad marks an answer that was refused here.
-type errBad struct{ what string }
+// answerError marks an answer that was refused here.
+type answerError struct{ what string }
 
-func (e errBad) Error() string { return e.what }
+func (e answerError) Error() string { return e.what }
 
 // bad returns an answer's refusal.
-func bad(format string, args ...any) error { return errBad{fmt.Sprintf(format, args...)} }
+func bad(format string, args ...any) error { return answerError{fmt.Sprintf(format, args...)} }
 
 // errNoBucket is the answer to HeadBucket that has no body to tell it.
 var errNoBucket = fmt.Errorf("NoSuchBucket: %w", backends.ErrNotExist)
@@ -39,8 +39,7 @@ func understand(ctx context.Context, err error) *failure {
 	if ctx.Err() != nil {
 		return nil
 	}
-	var refused errBad
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[answerError](err); ok {
 		return &failure{kind: backends.ErrBadAnswer, detail: refused.what, again: true}
 	}
 	if errors.Is(err, errNoBucket) {
@@ -68,12 +67,8 @@ func understand(ctx context.Context, err error) *failure {
 
 // answered sorts an error that the service gave.
 func answered(err error, status int, region string) *failure {
-	var api smithy.APIError
-	code := ""
-	if errors.As(err, &api) {
-		code = api.ErrorCode()
-	}
-	f := &failure{kind: byCode(code), detail: code}
+	f := &failure{detail: codeOf(err)}
+	f.kind = byCode(f.detail)
 	if f.detail == "" {
 		f.detail = fmt.Sprintf("status %d", status)
 	}
@@ -85,15 +80,18 @@ func answered(err error, status int, region string) *failure {
 	case status/100 == 3:
 		f.kind, f.detail = backends.ErrBadAnswer, "a redirect to another place, which is not followed"
 		f.again = true
-	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
-		f.kind, f.again = backends.ErrBusy, true
-	case status/100 == 5 || status == http.StatusRequestTimeout:
-		f.kind, f.again = backends.ErrBadAnswer, true
 	default:
-		f.kind = byStatus(status)
+		f.kind, f.again = byStatus(status)
 	}
 	f.again = f.again || errors.Is(f.kind, backends.ErrBusy)
 	return f
+}
+
+func codeOf(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return api.ErrorCode()
+	}
+	return ""
 }
 
 // byCode knows S3's error codes ("List of error codes" of its API reference); nil for others.
@@ -115,16 +113,18 @@ func byCode(code string) error {
 	return nil
 }
 
-func byStatus(status int) error {
+func byStatus(status int) (kind error, again bool) {
 	switch status {
 	case http.StatusUnauthorized:
-		return backends.ErrAuth
+		return backends.ErrAuth, false
 	case http.StatusForbidden:
-		return backends.ErrPermission
+		return backends.ErrPermission, false
 	case http.StatusNotFound:
-		return backends.ErrNotExist
+		return backends.ErrNotExist, false
 	case http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
-		return backends.ErrChanged
+		return backends.ErrChanged, false
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		return backends.ErrBusy, true
 	}
-	return backends.ErrBadAnswer
+	return backends.ErrBadAnswer, status/100 == 5 || status == http.StatusRequestTimeout
 }

@@ -160,20 +160,14 @@ func increasing(keys []listedKey) bool {
 // digest turns the lines of a listing into a page.
 func (s *Source) digest(in *s3.ListObjectsV2Input, keys []listedKey, more bool) (backends.Page, error) {
 	page := backends.Page{More: more}
-	prefix, after := *in.Prefix, aws.ToString(in.StartAfter)
 	for _, k := range keys {
-		switch {
-		case !strings.HasPrefix(k.key, prefix):
-			return page, bad("a key is not below the prefix")
-		case in.ContinuationToken == nil && k.object != nil && k.key <= after:
-			return page, bad("a key lies before the beginning asked for")
-		case k.object == nil && k.key <= after:
-			continue // a store that shows again the prefix in which after lies
+		if err := k.check(in); err != nil {
+			return page, err
 		}
-		if k.object != nil && (k.object.Size == nil || *k.object.Size < 0 || aws.ToString(k.object.ETag) == "") {
-			return page, bad("an object without size or ETag")
+		if k.object == nil && k.key <= aws.ToString(in.StartAfter) {
+			continue // a store that shows again the prefix in which the beginning lies
 		}
-		if e, ok := s.entry(k, prefix); ok {
+		if e, ok := s.entry(k, *in.Prefix); ok {
 			page.Entries = append(page.Entries, e)
 		}
 	}
@@ -184,6 +178,23 @@ func (s *Source) digest(in *s3.ListObjectsV2Input, keys []listedKey, more bool) 
 		page.Last = strings.TrimPrefix(keys[len(keys)-1].key, s.o.Prefix)
 	}
 	return page, nil
+}
+
+// check refuses a line that cannot be of the listing asked for.
+func (k listedKey) check(in *s3.ListObjectsV2Input) error {
+	if !strings.HasPrefix(k.key, *in.Prefix) {
+		return bad("a key is not below the prefix")
+	}
+	if k.object == nil {
+		return nil
+	}
+	if in.ContinuationToken == nil && k.key <= aws.ToString(in.StartAfter) {
+		return bad("a key lies before the beginning asked for")
+	}
+	if k.object.Size == nil || *k.object.Size < 0 || aws.ToString(k.object.ETag) == "" {
+		return bad("an object without size or ETag")
+	}
+	return nil
 }
 
 // entry is what is shown of a line; false: nothing.

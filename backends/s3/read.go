@@ -131,9 +131,22 @@ func checkRange(out *s3.GetObjectOutput, e backends.Entry, off, n int64) error {
 		status = raw.StatusCode
 	}
 	whole := status == http.StatusOK && off == 0 && n == e.Size
-	switch {
-	case status != http.StatusPartialContent && !whole:
+	if status != http.StatusPartialContent && !whole {
 		return bad("status %d for a range", status)
+	}
+	if err := checkHead(out, e, n); err != nil || whole && out.ContentRange == nil {
+		return err
+	}
+	first, last, total, ok := parseContentRange(aws.ToString(out.ContentRange))
+	if !ok || first != off || last != off+n-1 || total != e.Size {
+		return bad("another range than asked for")
+	}
+	return nil
+}
+
+// checkHead refuses another version, another length, and an encoding that nobody asked for.
+func checkHead(out *s3.GetObjectOutput, e backends.Entry, n int64) error {
+	switch {
 	case aws.ToString(out.ETag) == "":
 		return bad("no ETag")
 	case strings.Trim(*out.ETag, `"`) != strings.Trim(e.Version, `"`):
@@ -142,12 +155,6 @@ func checkRange(out *s3.GetObjectOutput, e backends.Entry, off, n int64) error {
 		return bad("another length than asked for")
 	case aws.ToString(out.ContentEncoding) == "gzip" && out.ContentRange == nil:
 		return bad("an encoding that was not asked for")
-	case whole && out.ContentRange == nil:
-		return nil
-	}
-	first, last, total, ok := parseContentRange(aws.ToString(out.ContentRange))
-	if !ok || first != off || last != off+n-1 || total != e.Size {
-		return bad("another range than asked for")
 	}
 	return nil
 }

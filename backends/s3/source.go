@@ -80,7 +80,7 @@ func (s *Source) Counts() backends.Counts {
 // pathStyle: other stores have no wildcard host names, and a dot in the bucket's name does not match AWS's certificate.
 func (s *Source) pathStyle() bool { return s.o.Endpoint != "" || strings.Contains(s.o.Bucket, ".") }
 
-// use signs for region from now on.
+// use signs for region from now on. The caller holds mu, or is the only one yet.
 func (s *Source) use(region string) {
 	so := s3.Options{
 		Region: region, Credentials: s.creds, HTTPClient: s.wire.client(), Retryer: aws.NopRetryer{}, UsePathStyle: s.pathStyle(),
@@ -91,25 +91,21 @@ func (s *Source) use(region string) {
 	if s.o.Endpoint != "" {
 		so.BaseEndpoint = aws.String(s.o.Endpoint)
 	}
-	client := s3.New(so)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.client, s.region = client, region
+	s.client, s.region = s3.New(so), region
 }
 
 // move corrects the region after an answer to a request signed for asked, and reports whether another try makes sense. It moves once: a
 // service that sends us back and forth is not followed. Requests that were under way meanwhile try again in the right region too.
 func (s *Source) move(asked, region string) bool {
 	s.mu.Lock()
-	current, moved := s.region, s.moved
-	s.moved = true
-	s.mu.Unlock()
-	if current != asked {
+	defer s.mu.Unlock()
+	if s.region != asked {
 		return true
 	}
-	if moved || region == current {
+	if s.moved || region == s.region {
 		return false
 	}
+	s.moved = true
 	s.use(region)
 	return true
 }

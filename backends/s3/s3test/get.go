@@ -98,8 +98,8 @@ func parseRange(header string, size int64) (off, n int64, partial bool, err *api
 	}
 	bad := &apiError{status: http.StatusRequestedRangeNotSatisfiable, code: "InvalidRange"}
 	end := size - 1
-	switch {
-	case from == "":
+	switch from {
+	case "":
 		k, perr := strconv.ParseInt(to, 10, 64)
 		if perr != nil || k <= 0 || size == 0 {
 			return 0, 0, false, bad

@@ -39,8 +39,7 @@ func client(url, id, secret, region string) *s3.Client {
 }
 
 func code(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode()
 	}
 	if err != nil {
@@ -132,7 +131,7 @@ func TestListingPagesAreTheWholeListing(t *testing.T) {
 			for _, o := range out.CommonPrefixes {
 				page[*o.Prefix] = true
 			}
-			for _, k := range strings.Fields(want) {
+			for k := range strings.FieldsSeq(want) {
 				if page[k] {
 					got = append(got, k)
 				}

@@ -40,7 +40,7 @@ func (o *Options) setDefaults() {
 // random returns a source of numbers of its own for every file, so that files do not depend on each other.
 func random(seed uint64, key string) *rand.Rand {
 	h := fnv.New64a()
-	h.Write([]byte(key)) //nolint:errcheck // a hash takes everything
+	h.Write([]byte(key))
 	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
 
