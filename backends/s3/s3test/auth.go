@@ -209,18 +209,24 @@ func (x *exchange) authorize() *apiError {
 		// The region is told whatever the caller may do (documentation of HeadBucket).
 		x.w.Header().Set("x-amz-bucket-region", b.region)
 	}
-	reading := x.log.Op == "GetObject" || x.log.Op == "HeadObject" || x.log.Op == "ListObjectsV2" || x.log.Op == "HeadBucket"
-	switch {
-	case x.log.Query.Has("versionId"):
-		return denied
-	case x.key == nil && (!b.anonymous || !reading):
-		return denied
-	case b.payer && x.r.Header.Get("X-Amz-Request-Payer") != "requester":
-		return denied
-	case x.key != nil && len(x.key.Grants) > 0 && !x.granted(reading):
+	if !x.may(b) {
 		return denied
 	}
 	return nil
+}
+
+// may reports whether the caller is let do this in b.
+func (x *exchange) may(b *bucket) bool {
+	reading := x.log.Op == "GetObject" || x.log.Op == "HeadObject" || x.log.Op == "ListObjectsV2" || x.log.Op == "HeadBucket"
+	switch {
+	case x.log.Query.Has("versionId"):
+		return false
+	case b.payer && x.r.Header.Get("X-Amz-Request-Payer") != "requester":
+		return false
+	case x.key == nil:
+		return b.anonymous && reading
+	}
+	return len(x.key.Grants) == 0 || x.granted(reading)
 }
 
 func (x *exchange) granted(reading bool) bool {

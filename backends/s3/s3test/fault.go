@@ -134,6 +134,7 @@ func (f *firing) before(x *exchange) bool {
 		return true
 	case Delay:
 		x.s.pause(x.r, f.wait)
+	default: // strikes later, when the answer is sent
 	}
 	return false
 }
@@ -155,10 +156,15 @@ func (f *firing) change(x *exchange, a *answer) {
 		h.Set("ETag", `"00000000000000000000000000000bad"`)
 	case NoETag:
 		h.Del("ETag")
+	default:
+		if a.partial {
+			f.changeRange(a)
+		}
 	}
-	if !a.partial {
-		return
-	}
+}
+
+// changeRange spoils a 206.
+func (f *firing) changeRange(a *answer) {
 	switch f.fault {
 	case ShortRange:
 		a.n = max(1, a.n/2)
@@ -174,6 +180,7 @@ func (f *firing) change(x *exchange, a *answer) {
 		a.total++
 	case FullBody:
 		a.off, a.n, a.partial = 0, a.total, false
+	default: // was struck before
 	}
 }
 

@@ -97,28 +97,26 @@ func parseRange(header string, size int64) (off, n int64, partial bool, err *api
 		return 0, size, false, nil
 	}
 	bad := &apiError{status: http.StatusRequestedRangeNotSatisfiable, code: "InvalidRange"}
-	end := size - 1
-	switch from {
-	case "":
+	if from == "" { // the last bytes
 		k, perr := strconv.ParseInt(to, 10, 64)
 		if perr != nil || k <= 0 || size == 0 {
 			return 0, 0, false, bad
 		}
-		off = max(0, size-k)
-	default:
-		var perr error
-		if off, perr = strconv.ParseInt(from, 10, 64); perr != nil || off >= size {
-			return 0, 0, false, bad
-		}
-		if to != "" {
-			k, perr := strconv.ParseInt(to, 10, 64)
-			if perr != nil || k < off {
-				return 0, size, false, nil
-			}
-			end = min(end, k)
-		}
+		k = min(k, size)
+		return size - k, k, true, nil
 	}
-	return off, end - off + 1, true, nil
+	off, perr := strconv.ParseInt(from, 10, 64)
+	if perr != nil || off >= size {
+		return 0, 0, false, bad
+	}
+	if to == "" {
+		return off, size - off, true, nil
+	}
+	last, perr := strconv.ParseInt(to, 10, 64)
+	if perr != nil || last < off {
+		return 0, size, false, nil
+	}
+	return off, min(last, size-1) - off + 1, true, nil
 }
 
 // answer is what of an object is sent; faults change it.

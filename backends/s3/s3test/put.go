@@ -113,12 +113,14 @@ func decodeChunked(r io.Reader) ([]byte, http.Header, error) {
 	for {
 		line, err := br.ReadString('\n')
 		name, value, ok := strings.Cut(strings.TrimSpace(line), ":")
-		if !ok {
+		if ok {
+			trailer.Set(name, strings.TrimSpace(value))
+		}
+		if !ok || errors.Is(err, io.EOF) {
 			return body.Bytes(), trailer, nil
 		}
-		trailer.Set(name, strings.TrimSpace(value))
 		if err != nil {
-			return body.Bytes(), trailer, nil
+			return nil, nil, err
 		}
 	}
 }

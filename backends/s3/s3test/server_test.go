@@ -98,7 +98,7 @@ func TestPrefixOnlyKeys(t *testing.T) {
 	if _, err := c.ListBuckets(t.Context(), &s3.ListBucketsInput{}); code(err) != "AccessDenied" {
 		t.Errorf("ListBuckets: %v", err)
 	}
-	resp, err := http.Head(url + "/b")
+	resp, err := http.Head(url + "/b") //nolint:bodyclose // a HEAD has none
 	if err != nil || resp.StatusCode != http.StatusForbidden || resp.Header.Get("x-amz-bucket-region") != "us-east-1" {
 		t.Errorf("unsigned HeadBucket: %v, %v", resp, err)
 	}

@@ -155,12 +155,10 @@ func BIDS(o Options) iter.Seq2[string, s3test.Object] {
 			if n <= 16 && !put(sub+"/ses-1/"+sub+"_ses-1_scans.tsv", "filename\n") {
 				return
 			}
-			for _, ses := range []string{"ses-1", "ses-2"} {
-				for dir, suffix := range map[string]string{"anat": "T1w", "func": "task-rest_bold"} {
-					name := sub + "/" + ses + "/" + dir + "/" + sub + "_" + ses + "_" + suffix
-					if !put(name+".json", `{"RepetitionTime": 0.8}`+"\n") || !put(name+".nii.gz", string(image)) {
-						return
-					}
+			for _, name := range []string{"ses-1/anat/%s_ses-1_T1w", "ses-1/func/%s_ses-1_task-rest_bold", "ses-2/anat/%s_ses-2_T1w", "ses-2/func/%s_ses-2_task-rest_bold"} {
+				name = sub + "/" + fmt.Sprintf(name, sub)
+				if !put(name+".json", `{"RepetitionTime": 0.8}`+"\n") || !put(name+".nii.gz", string(image)) {
+					return
 				}
 			}
 		}
