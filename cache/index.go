@@ -335,11 +335,8 @@ func (x *index) compare(dir string, old, kids []kid, hadKnown bool, out *diff) {
 			x.gone(dir, old[0], out)
 			old = old[1:]
 		default:
-			if !old[0].dir() && !old[0].same(kids[0]) {
+			if replaced(dir, old[0], kids[0], out) {
 				names = append(names, backends.Join(dir, kids[0].base()))
-				if old[0].version != kids[0].version {
-					out.removed = append(out.removed, old[0].entry(dir))
-				}
 			}
 			old, kids = old[1:], kids[1:]
 		}
@@ -347,6 +344,17 @@ func (x *index) compare(dir string, old, kids []kid, hadKnown bool, out *diff) {
 	if len(names) > 0 {
 		out.changes = append(out.changes, Change{Dir: dir, Names: names})
 	}
+}
+
+// replaced reports whether a file changed, and notes its old version as removed if it has a new one.
+func replaced(dir string, old, now kid, out *diff) bool {
+	if old.dir() || old.same(now) {
+		return false
+	}
+	if old.version != now.version {
+		out.removed = append(out.removed, old.entry(dir))
+	}
+	return true
 }
 
 // gone notes that a child is no more, with all that was known below it.

@@ -16,7 +16,7 @@ func (l *lister) share(ctx context.Context, dir string, fetch func(context.Conte
 	l.mu.Lock()
 	c := l.calls[dir]
 	if c == nil {
-		c = l.begin(dir, fetch)
+		c = l.begin(dir, fetch) //nolint:contextcheck // lives as long as its last waiter, on the lister's context
 	}
 	c.waiters++
 	l.mu.Unlock()

@@ -39,20 +39,24 @@ func (s *Store) scan() {
 		if s.ctx.Err() != nil {
 			return
 		}
-		if s.isOpen(f.id) {
-			continue
-		}
-		for n := range extentCount(f.m.size) {
-			k := extentKey{s, f.id, n}
-			if bytes := f.m.bytesIn(k.blocks(f.m.size)); bytes > 0 {
-				s.cache.usage.note(k, bytes)
-			}
+		if !s.isOpen(f.id) {
+			s.noteUse(f.id, f.m)
 		}
 	}
 	for _, k := range used {
 		s.cache.usage.touch(k)
 	}
 	s.cache.usage.makeRoom(0)
+}
+
+// noteUse takes what an object holds on disk into the books.
+func (s *Store) noteUse(id objectID, m *blockMap) {
+	for n := range extentCount(m.size) {
+		k := extentKey{s, id, n}
+		if bytes := m.bytesIn(k.blocks(m.size)); bytes > 0 {
+			s.cache.usage.note(k, bytes)
+		}
+	}
 }
 
 func (s *Store) isOpen(id objectID) bool {

@@ -378,7 +378,7 @@ func TestEvictionGoesOnAfterARestart(t *testing.T) {
 
 func diskUse(t *testing.T, dir string) (n int64) {
 	t.Helper()
-	check(t, filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+	check(t, filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error {
 		if err == nil && strings.HasSuffix(path, ".data") {
 			var b int64
 			b, err = allocated(path)
