@@ -68,6 +68,8 @@ func Checks() []Check {
 		{"flat pages together are all files in key order", walkPages},
 		{"a flat listing begins strictly after any key", walkAfter},
 		{"pages of children together are the children", listPages},
+		{"a listing of children begins strictly after any key", listAfter},
+		{"a marker makes a directory, and is not shown in it", markers},
 		{"counters only grow", counters},
 	}
 }
@@ -203,8 +205,11 @@ func dirWins(t T, h Harness) {
 
 func breakOff(t T, h Harness) {
 	fill(h, traps()...)
-	for range h.Source.List(t.Context(), "") {
-		break
+	for _, err := range h.Source.List(t.Context(), "") {
+		if err != nil {
+			t.Errorf("the first of a listing: %v", err)
+		}
+		break //nolint:staticcheck // breaking off is what is tested
 	}
 	equal(t, "afterwards", list(t, h, "a"), []string{"a/b", "a/c/"})
 }
@@ -374,6 +379,35 @@ func listPages(t T, h Harness) {
 		after, more = page.Last, page.More
 	}
 	equal(t, "children", got, []string{"a-1", "a.txt", "a/", "a0", "b/", "z"})
+}
+
+func listAfter(t T, h Harness) {
+	p, ok := h.Source.(backends.Pager)
+	if !ok {
+		return
+	}
+	fill(h, traps()...)
+	for _, c := range []struct{ dir, after, first string }{
+		{"", "", "a-1"}, {"", "a.txt", "a/"}, {"", "a/", "a0"}, {"", "a", "a-1"}, {"a", "", "a/b"}, {"a", "a/", "a/b"},
+		{"a", "a/b", "a/c/"}, {"a/c", "a/", "a/c/d"}, {"a/c", "a/c/", "a/c/d"}, {"a", "a.txt", "a/b"},
+	} {
+		page, err := p.ListPage(t.Context(), c.dir, c.after)
+		if err != nil || len(page.Entries) == 0 || shown(page.Entries[0]) != c.first {
+			t.Errorf("children of %q after %q: %+v, %v; want %q first", c.dir, c.after, page, err, c.first)
+		}
+	}
+}
+
+func markers(t T, h Harness) {
+	h.Put("d/", nil)
+	h.Put("e/", nil)
+	fill(h, "e/f")
+	equal(t, "root", list(t, h, ""), []string{"d/", "e/"})
+	equal(t, "empty directory", list(t, h, "d"), nil)
+	equal(t, "directory", list(t, h, "e"), []string{"e/f"})
+	if e, err := h.Source.Stat(t.Context(), "d"); err != nil || !e.Dir {
+		t.Errorf("stat: %+v, %v", e, err)
+	}
 }
 
 func counters(t T, h Harness) {

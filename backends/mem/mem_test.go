@@ -29,6 +29,7 @@ type broken struct {
 	list func(iter.Seq2[backends.Entry, error]) iter.Seq2[backends.Entry, error]
 	read func(*Source, context.Context, backends.Entry, int64, int64) (io.ReadCloser, error)
 	page func(backends.Page) backends.Page
+	deaf bool // to where a listing is to begin
 }
 
 func (b broken) List(ctx context.Context, dir string) iter.Seq2[backends.Entry, error] {
@@ -46,6 +47,9 @@ func (b broken) ReadRange(ctx context.Context, e backends.Entry, off, n int64) (
 }
 
 func (b broken) WalkPage(ctx context.Context, dir, after string) (backends.Page, error) {
+	if b.deaf {
+		after = ""
+	}
 	p, err := b.Source.WalkPage(ctx, dir, after)
 	if b.page != nil {
 		p = b.page(p)
@@ -69,8 +73,10 @@ func TestTheSuiteBites(t *testing.T) {
 		"shows names twice": {list: func(in iter.Seq2[backends.Entry, error]) iter.Seq2[backends.Entry, error] {
 			return func(yield func(backends.Entry, error) bool) {
 				for e, err := range in {
-					if !yield(e, err) || !yield(e, err) {
-						return
+					for range 2 {
+						if !yield(e, err) {
+							return
+						}
 					}
 				}
 			}
@@ -111,7 +117,8 @@ func TestTheSuiteBites(t *testing.T) {
 			}
 			return p
 		}},
-		"ends too early": {page: func(p backends.Page) backends.Page { p.More = false; return p }},
+		"begins where it likes": {deaf: true, page: func(p backends.Page) backends.Page { p.More = false; return p }},
+		"ends too early":        {page: func(p backends.Page) backends.Page { p.More = false; return p }},
 	} {
 		failed := 0
 		for _, c := range backendtest.Checks() {

@@ -27,9 +27,9 @@ func (s *Source) WalkPage(ctx context.Context, dir, after string) (backends.Page
 
 // ListPage is one page of children.
 func (s *Source) ListPage(ctx context.Context, dir, after string) (backends.Page, error) {
-	if strings.HasSuffix(after, "/") && after != dir+"/" {
-		// Past all that lies below that child: stores differ in whether "after d/" shows d again. The marker of dir itself is no
-		// child: all of dir lies behind it.
+	if strings.HasSuffix(after, "/") && !strings.HasPrefix(dir+"/", after) {
+		// Past all that lies below that child: stores differ in whether "after d/" shows d again. The marker of dir itself, or of
+		// what it lies in, is no child: all of dir lies behind it.
 		after += "\U0010ffff"
 	}
 	return s.page(ctx, dir, after, "/")

@@ -50,9 +50,8 @@ func TestEmpaticaHasWhatAnOrganisationHas(t *testing.T) {
 	if csv != 3*3*16 || avro != 3*3*4 {
 		t.Errorf("%d day files, %d raw files", csv, avro)
 	}
-	again := collect(t, Empatica(Options{}))
-	for key, b := range all {
-		if !bytes.Equal(b, again[key]) {
+	for key, b := range collect(t, Empatica(Options{Days: 1})) { // of one day: making it takes time
+		if !bytes.Equal(b, all[key]) {
 			t.Errorf("%s differs from run to run", key)
 		}
 	}
