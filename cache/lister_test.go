@@ -146,7 +146,7 @@ func TestListerRequestBudgets(t *testing.T) {
 		src := newKeys(1000, manyKeys("sub-%02[1]d/ses-1/func/run-1.nii", 100)...)
 		l, _ := testLister(t, src, "", listerOptions{})
 		defer l.close(ctx)
-		walk(t, l, "")
+		walk(t, l, "") //nolint:contextcheck // the test's own
 		if n := src.requests(); n != 1 {
 			t.Errorf("%d requests: %s", n, src.log)
 		}

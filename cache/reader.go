@@ -65,7 +65,7 @@ func (r *Reader) read(ctx context.Context, p []byte, off int64, window span) (n 
 		k, missing, err := o.readValid(p[n:], off+int64(n))
 		n += k
 		if missing < 0 {
-			r.fetchAhead(window)
+			r.fetchAhead(window) //nolint:contextcheck // a flight is shared: it lives on the store's context
 			return n, nil
 		}
 		if k > 0 {
@@ -91,7 +91,7 @@ func (r *Reader) abandoned(ctx context.Context, err error) bool {
 
 // fetch waits for block, fetching s where nobody does yet.
 func (r *Reader) fetch(ctx context.Context, s span, block int64) error {
-	held := r.o.start(s, false)
+	held := r.o.start(s, false) //nolint:contextcheck // a flight is shared: it lives on the store's context
 	r.hold(held)
 	for _, f := range held {
 		if f.blocks.from <= block && block < f.blocks.to {
@@ -105,7 +105,7 @@ func (r *Reader) fetch(ctx context.Context, s span, block int64) error {
 func (r *Reader) fetchAll(ctx context.Context) error {
 	all := span{0, blockCount(r.o.size)}
 	for try := 0; r.o.file != nil && try < attempts; try++ {
-		held := r.o.start(all, false)
+		held := r.o.start(all, false) //nolint:contextcheck // a flight is shared: it lives on the store's context
 		r.hold(held)
 		var err error
 		for _, f := range held {

@@ -81,7 +81,7 @@ func answered(err error, status int, region string) *failure {
 		f.kind, f.detail = backends.ErrBadAnswer, "a redirect to another place, which is not followed"
 		f.again = true
 	default:
-		f.kind, f.again = byStatus(status)
+		f.again, f.kind = byStatus(status)
 	}
 	f.again = f.again || errors.Is(f.kind, backends.ErrBusy)
 	return f
@@ -113,18 +113,18 @@ func byCode(code string) error {
 	return nil
 }
 
-func byStatus(status int) (kind error, again bool) {
+func byStatus(status int) (again bool, kind error) {
 	switch status {
 	case http.StatusUnauthorized:
-		return backends.ErrAuth, false
+		return false, backends.ErrAuth
 	case http.StatusForbidden:
-		return backends.ErrPermission, false
+		return false, backends.ErrPermission
 	case http.StatusNotFound:
-		return backends.ErrNotExist, false
+		return false, backends.ErrNotExist
 	case http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
-		return backends.ErrChanged, false
+		return false, backends.ErrChanged
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		return backends.ErrBusy, true
+		return true, backends.ErrBusy
 	}
-	return backends.ErrBadAnswer, status/100 == 5 || status == http.StatusRequestTimeout
+	return status/100 == 5 || status == http.StatusRequestTimeout, backends.ErrBadAnswer
 }

@@ -138,7 +138,7 @@ func checkRange(out *s3.GetObjectOutput, e backends.Entry, off, n int64) error {
 		return err
 	}
 	first, last, total, ok := parseContentRange(aws.ToString(out.ContentRange))
-	if !ok || first != off || last != off+n-1 || total != e.Size {
+	if !ok || [3]int64{first, last, total} != [3]int64{off, off + n - 1, e.Size} {
 		return bad("another range than asked for")
 	}
 	return nil

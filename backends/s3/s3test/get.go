@@ -99,10 +99,9 @@ func parseRange(header string, size int64) (off, n int64, partial bool, err *api
 	bad := &apiError{status: http.StatusRequestedRangeNotSatisfiable, code: "InvalidRange"}
 	if from == "" { // the last bytes
 		k, perr := strconv.ParseInt(to, 10, 64)
-		if perr != nil || k <= 0 || size == 0 {
+		if k = min(k, size); perr != nil || k <= 0 {
 			return 0, 0, false, bad
 		}
-		k = min(k, size)
 		return size - k, k, true, nil
 	}
 	off, perr := strconv.ParseInt(from, 10, 64)

@@ -109,6 +109,11 @@ func decodeChunked(r io.Reader) ([]byte, http.Header, error) {
 			return nil, nil, err
 		}
 	}
+	trailer, err := readTrailer(br)
+	return body.Bytes(), trailer, err
+}
+
+func readTrailer(br *bufio.Reader) (http.Header, error) {
 	trailer := http.Header{}
 	for {
 		line, err := br.ReadString('\n')
@@ -117,10 +122,10 @@ func decodeChunked(r io.Reader) ([]byte, http.Header, error) {
 			trailer.Set(name, strings.TrimSpace(value))
 		}
 		if !ok || errors.Is(err, io.EOF) {
-			return body.Bytes(), trailer, nil
+			return trailer, nil
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 }
