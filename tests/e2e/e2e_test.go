@@ -41,10 +41,11 @@ func TestEveryByteVersityGW(t *testing.T) {
 	files := harness.Study(t)
 	delete(files, "names/"+strings.Repeat("n", 255)) // the gateway's own temporary names do not fit beside it
 	url, c := harness.Gateway(t)
-	harness.FillGateway(t, c, "every-byte", "lab/", files)
+	bucket := harness.Bucket()
+	harness.FillGateway(t, c, bucket, "lab/", files)
 	e := harness.New(t)
 	e.Profile("lab")
-	everyByte(t, e, files, "s3://every-byte/lab/", "--endpoint-url", url, "--profile", "lab")
+	everyByte(t, e, files, "s3://"+bucket+"/lab/", "--endpoint-url", url, "--profile", "lab")
 }
 
 func everyByte(t *testing.T, e *harness.Env, files map[string]harness.File, args ...string) {

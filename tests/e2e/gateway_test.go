@@ -16,10 +16,8 @@ import (
 // The contract holds against a real server too, not only against our own idea of one.
 func TestConformanceOnVersityGW(t *testing.T) {
 	url, c := harness.Gateway(t)
-	n := 0
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
-		n++
-		bucket := "conformance-" + string(rune('a'+n))
+		bucket := harness.Bucket()
 		if _, err := c.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: &bucket}); err != nil {
 			t.Fatal(err)
 		}

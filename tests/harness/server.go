@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,6 +82,8 @@ type gateway struct {
 	err  error
 	stop context.CancelFunc
 	done chan struct{}
+
+	buckets atomic.Int64
 }
 
 var theGateway gateway // one per test process, as versitygw wants it
@@ -97,6 +100,9 @@ func Gateway(t testing.TB) (string, *s3.Client) {
 		Credentials: credentials.NewStaticCredentialsProvider(ID, Secret, ""),
 	})
 }
+
+// Bucket returns the name of a bucket that the gateway does not have yet.
+func Bucket() string { return fmt.Sprintf("bucket-%d", theGateway.buckets.Add(1)) }
 
 func startGateway() {
 	fail := func(err error) { theGateway.err = fmt.Errorf("versitygw: %w", err) }
