@@ -403,7 +403,6 @@ func TestStallingBodyEndsInTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.OnRequest(func(s3test.Request) {})
 	srv.Inject(s3test.Rule{Op: "GetObject", Fault: s3test.Delay, Wait: time.Minute})
 	start := time.Now()
 	if _, err := read(s, e, 0, 10); !errors.Is(err, backends.ErrUnreachable) {
