@@ -63,6 +63,7 @@ type Entry struct {
 	Version string    // opaque; differs whenever the bytes differ (S3: ETag, with its quotes)
 	Tier    Tier
 	Class   string // the storage class as the service names it, "" where there is none
+	Link    string // where a symbolic link leads, relative to its own directory; "" for all that is none. Size is its length
 }
 
 // Source is a tree of objects that can be listed and read. Implementations are safe for concurrent use.

@@ -60,12 +60,6 @@ func New(o Options) *Cache {
 // Memory tells how many bytes of buffers are in use now, and the limit. In use is 0 when nothing is being fetched.
 func (c *Cache) Memory() (inUse, limit int64) { return c.memory.used.Load(), c.memory.limit }
 
-// Change is a difference between what was listed before and what is listed now.
-type Change struct {
-	Dir   string   // the directory whose children differ; its cached entries are no longer right
-	Names []string // full names of children that were added, removed or got another version
-}
-
 // State says where an object's bytes are.
 type State uint8
 

@@ -184,7 +184,7 @@ func (d *dirInfo) covers(key string) bool {
 
 // diff is what a page changed of what was known before.
 type diff struct {
-	changes []Change
+	changes []backends.Change
 	removed []backends.Entry // files that are gone, or have another version, with the one they had
 }
 
@@ -342,7 +342,7 @@ func (x *index) compare(dir string, old, kids []kid, hadKnown bool, out *diff) {
 		}
 	}
 	if len(names) > 0 {
-		out.changes = append(out.changes, Change{Dir: dir, Names: names})
+		out.changes = append(out.changes, backends.Change{Dir: dir, Names: names})
 	}
 }
 

@@ -27,7 +27,7 @@ type listerOptions struct {
 	log        *slog.Logger
 	file       string // where listings outlive the process
 	codec      codec
-	changed    func(Change)
+	changed    func(backends.Change)
 	removed    func([]backends.Entry)
 	timeout    time.Duration // of one request
 	maxEntries int

@@ -20,7 +20,7 @@ import (
 
 type listerLog struct {
 	mu      sync.Mutex
-	changes []Change
+	changes []backends.Change
 	removed []backends.Entry
 }
 
@@ -41,7 +41,7 @@ func testLister(t interface {
 	if o.timeout == 0 {
 		o.timeout = time.Minute
 	}
-	o.changed = func(c Change) { seen.mu.Lock(); seen.changes = append(seen.changes, c); seen.mu.Unlock() }
+	o.changed = func(c backends.Change) { seen.mu.Lock(); seen.changes = append(seen.changes, c); seen.mu.Unlock() }
 	o.removed = func(e []backends.Entry) { seen.mu.Lock(); seen.removed = append(seen.removed, e...); seen.mu.Unlock() }
 	l, err := newLister(src, o)
 	if err != nil {
@@ -258,7 +258,7 @@ func TestListerSeesChangesAfterTheTTL(t *testing.T) {
 		}
 		seen.mu.Lock()
 		defer seen.mu.Unlock()
-		if want := []Change{{"d", []string{"d/a", "d/gone", "d/new"}}}; fmt.Sprint(seen.changes) != fmt.Sprint(want) {
+		if want := []backends.Change{{Dir: "d", Names: []string{"d/a", "d/gone", "d/new"}}}; fmt.Sprint(seen.changes) != fmt.Sprint(want) {
 			t.Errorf("changes %v, want %v", seen.changes, want)
 		}
 		var removed []string

@@ -22,7 +22,7 @@ type SourceOptions struct {
 	Window    int64                                         // the largest read-ahead of one reader; 0 means 32 MiB
 	Parallel  int                                           // fetches in flight at once; 0 means 16
 	Timeout   time.Duration                                 // after which a call on the store gives up; 0 means 60 s
-	Changed   func(Change)                                  // told of every difference between two listings; must not block
+	Changed   func(backends.Change)                         // told of every difference between two listings; must not block
 }
 
 func (o *SourceOptions) setDefaults() {
@@ -42,7 +42,7 @@ func (o *SourceOptions) setDefaults() {
 		o.Timeout = defaultTimeout
 	}
 	if o.Changed == nil {
-		o.Changed = func(Change) {}
+		o.Changed = func(backends.Change) {}
 	}
 }
 

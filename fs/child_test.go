@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"studyfs/backends"
 	"studyfs/cache"
 )
 
@@ -100,7 +101,7 @@ func (s *server) start() error {
 		store, err := c.Open(testContext(), src, cache.SourceOptions{
 			Dir: filepath.Join(s.o.Cache, strconv.Itoa(i)), SmallFile: 1 << 20,
 			TTL: func(string, time.Time) time.Duration { return time.Duration(s.ttl.Load()) },
-			Changed: func(c cache.Change) {
+			Changed: func(c backends.Change) {
 				if !s.o.Deaf {
 					s.fs.Changed(name, c)
 				}
@@ -133,7 +134,7 @@ func (s *server) do(cmd []string) string {
 	case "stall":
 		s.src(cmd[1]).stall(cmd[2] == "on")
 	case "changed":
-		s.fs.Changed(treeName(cmd[1]), cache.Change{Dir: strings.TrimPrefix(cmd[2], "/"), Names: cmd[3:]})
+		s.fs.Changed(treeName(cmd[1]), backends.Change{Dir: strings.TrimPrefix(cmd[2], "/"), Names: cmd[3:]})
 	case "left":
 		src := s.src(cmd[1])
 		src.mu.Lock()
@@ -174,11 +175,11 @@ func (s *server) flood(tree, dir string, everything bool) {
 		s.fs.inval.mu.Lock()
 		s.fs.inval.everything = true
 		s.fs.inval.mu.Unlock()
-		s.fs.Changed(tree, cache.Change{})
+		s.fs.Changed(tree, backends.Change{})
 		s.fs.inval.wake <- struct{}{}
 		return
 	}
-	c := cache.Change{Dir: dir}
+	c := backends.Change{Dir: dir}
 	for n := range maxNames + 1 {
 		c.Names = append(c.Names, strconv.Itoa(n))
 	}

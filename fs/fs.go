@@ -180,7 +180,7 @@ func (f *FS) Passthrough() (on bool, why string) { return f.pass.state() }
 
 // Changed takes back what the kernel believes of a directory of a tree. It only notes it down: safe from any
 // goroutine, never blocks, and does nothing while there is no mount.
-func (f *FS) Changed(tree string, c cache.Change) { f.inval.add(tree, c) }
+func (f *FS) Changed(tree string, c backends.Change) { f.inval.add(tree, c) }
 
 // Info is what is known of one path without asking its source, beyond a listing that is no longer believed.
 type Info struct {

@@ -103,7 +103,7 @@ func TestNewRefusesWhatCannotBeShown(t *testing.T) {
 
 func TestUnmountWithoutMount(t *testing.T) {
 	f := newFS(t, Options{Trees: []Tree{{Store: &cache.Store{}}}})
-	f.Changed("", cache.Change{Dir: "x", Names: []string{"x/y"}})
+	f.Changed("", backends.Change{Dir: "x", Names: []string{"x/y"}})
 	if err := f.Unmount(); err != nil {
 		t.Error(err)
 	}
@@ -183,22 +183,22 @@ func TestInvalidatorIsBounded(t *testing.T) {
 	f := newFS(t, Options{Trees: []Tree{{Store: &cache.Store{}}}})
 	v := f.inval
 	for range 10 {
-		v.add("", cache.Change{Dir: "d", Names: []string{"d/a", "d/b"}})
+		v.add("", backends.Change{Dir: "d", Names: []string{"d/a", "d/b"}})
 	}
 	if len(v.pending) != 1 || len(v.pending[place{"", "d"}]) != 2 {
 		t.Errorf("pending: %v", v.pending)
 	}
-	var many cache.Change
+	var many backends.Change
 	for n := range maxNames + 1 {
 		many.Names = append(many.Names, fmt.Sprint(n))
 	}
 	v.add("", many)
-	v.add("", cache.Change{Names: []string{"one more"}})
+	v.add("", backends.Change{Names: []string{"one more"}})
 	if names, known := v.pending[place{}]; !known || names != nil {
 		t.Errorf("too many names in one directory: %d kept", len(names))
 	}
 	for n := range maxDirs + 1 {
-		v.add("", cache.Change{Dir: fmt.Sprint(n)})
+		v.add("", backends.Change{Dir: fmt.Sprint(n)})
 	}
 	if !v.everything || len(v.pending) > maxDirs {
 		t.Errorf("%d pending, everything %v", len(v.pending), v.everything)

@@ -8,7 +8,6 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 
 	"studyfs/backends"
-	"studyfs/cache"
 )
 
 // Bounds of what waits to be told to the kernel; beyond them it is told to look at everything again.
@@ -35,7 +34,7 @@ func newInvalidator(f *FS) *invalidator {
 }
 
 // add notes a change. The same change many times is one.
-func (v *invalidator) add(tree string, c cache.Change) {
+func (v *invalidator) add(tree string, c backends.Change) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.everything {

@@ -167,7 +167,7 @@ func (m *mountServer) openSource(ctx context.Context, s *liveSource) error {
 	var err error
 	s.store, err = m.cache.Open(ctx, s.remote, cache.SourceOptions{
 		Dir: m.spec.places().cacheOf(s.spec.id()), TTL: ttlOf(s.spec.Kind), Timeout: 2 * m.spec.Timeouts.Retry,
-		Changed: func(c cache.Change) {
+		Changed: func(c backends.Change) {
 			if f := m.fs.Load(); f != nil {
 				f.Changed(m.spec.folder(s.spec), c)
 			}
