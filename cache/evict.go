@@ -87,6 +87,18 @@ func (u *usage) forgetStore(s *Store) {
 	}
 }
 
+// whole reports whether every byte of an object is in the books.
+func (u *usage) whole(s *Store, id objectID, size int64) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var all int64
+	for n := range extentCount(size) {
+		bytes, _ := u.order.Peek(extentKey{s, id, n})
+		all += bytes
+	}
+	return all == size
+}
+
 // keys returns the extents known now, oldest first.
 func (u *usage) keys() []extentKey {
 	u.mu.Lock()

@@ -38,13 +38,21 @@ func (g *guard) check(ctx context.Context, s *Store) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
-	for _, err := range s.src.List(ctx, "") {
-		if err != nil && errors.Is(err, backends.ErrAuth) {
-			return err
-		}
-		break
+	if err := s.ask(ctx); errors.Is(err, backends.ErrAuth) {
+		return err
 	}
 	return refusal(s.src)
+}
+
+// ask makes the source ask its service something.
+func (s *Store) ask(ctx context.Context) error {
+	if s.bundles != nil {
+		return s.bundles.satisfy(ctx, "", backends.ToList)
+	}
+	for _, err := range s.src.List(ctx, "") {
+		return err
+	}
+	return nil
 }
 
 func refusal(src backends.Source) error {

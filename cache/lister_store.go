@@ -58,21 +58,31 @@ func (l *lister) save() error {
 	if !dirty || l.o.file == "" {
 		return nil
 	}
-	tmp := l.o.file + ".new"
-	if err := os.WriteFile(tmp, l.o.codec.seal(nil, plain), 0o600); err != nil {
+	return writeSealed(l.o.file, l.o.codec, plain)
+}
+
+// writeSealed replaces a file by what the codec makes of plain.
+func writeSealed(file string, c codec, plain []byte) error {
+	tmp := file + ".new"
+	if err := os.WriteFile(tmp, c.seal(nil, plain), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(tmp, l.o.file)
+	return os.Rename(tmp, file)
+}
+
+// readSealed returns what writeSealed was given, nil where there is no file.
+func readSealed(file string, c codec) ([]byte, error) {
+	sealed, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil //nolint:nilerr // a cache that cannot be read is an empty one
+	}
+	return c.open([]byte{}, sealed)
 }
 
 // loadIndex returns what an earlier run left, or an empty index.
 func loadIndex(file string, c codec) *index {
-	sealed, err := os.ReadFile(file)
-	if err != nil {
-		return newIndex()
-	}
-	plain, err := c.open(nil, sealed)
-	if err != nil {
+	plain, err := readSealed(file, c)
+	if err != nil || plain == nil {
 		return newIndex()
 	}
 	x, ok := decodeIndex(plain)

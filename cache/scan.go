@@ -46,6 +46,7 @@ func (s *Store) scan() {
 	for _, k := range used {
 		s.cache.usage.touch(k)
 	}
+	s.scanned.Store(true)
 	s.cache.usage.makeRoom(0)
 }
 

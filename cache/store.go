@@ -48,16 +48,20 @@ func (o *SourceOptions) setDefaults() {
 
 // Store is the cache of one source. It is safe for concurrent use; Close may not run beside other calls.
 type Store struct {
-	cache *Cache
-	src   backends.Source
-	o     SourceOptions
-	home  *home // where things lie
-	boot  [16]byte
-	log   *slog.Logger
-	lists *lister
-	slots slots
-	disk  *diskHealth
-	guard guard
+	cache   *Cache
+	src     backends.Source
+	o       SourceOptions
+	home    *home // where things lie
+	boot    [16]byte
+	log     *slog.Logger
+	lists   listings
+	lister  *lister     // lists, where the listing is ours
+	bundles *bundled    // lists, where the source keeps an index
+	scanned atomic.Bool // what earlier runs left is in the books
+	buffers sync.Pool   // of *bytes.Buffer, for objects that wait for their name
+	slots   slots
+	disk    *diskHealth
+	guard   guard
 
 	ctx    context.Context // of all fetches; ends with Close
 	cancel context.CancelFunc
@@ -86,11 +90,7 @@ func (c *Cache) Open(ctx context.Context, src backends.Source, o SourceOptions) 
 		slots: newSlots(o.Parallel), disk: &diskHealth{log: c.log}, objects: map[objectID]*object{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	s.lists, err = newLister(src, listerOptions{
-		ttl: o.TTL, now: c.now, log: c.log, file: h.path("listing"), codec: clearCodec{},
-		changed: o.Changed, removed: s.dropAll, timeout: o.Timeout,
-	})
-	if err != nil {
+	if err := s.openListings(src); err != nil {
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("listing cache: %w", err), h.close())
 	}
@@ -98,12 +98,38 @@ func (c *Cache) Open(ctx context.Context, src backends.Source, o SourceOptions) 
 	return s, nil
 }
 
+// openListings begins with what an earlier run knew of names.
+func (s *Store) openListings(src backends.Source) (err error) {
+	if b, ok := src.(bundler); ok {
+		s.bundles = newBundled(s, b)
+		s.bundles.restore()
+		s.lists = s.bundles
+		s.flying.Go(s.bundles.keepSaved)
+		return nil
+	}
+	s.lister, err = newLister(src, listerOptions{
+		ttl: s.o.TTL, now: s.cache.now, log: s.log, file: s.home.path("listing"), codec: clearCodec{},
+		changed: s.o.Changed, removed: s.dropAll, timeout: s.o.Timeout,
+	})
+	s.lists = s.lister
+	return err
+}
+
+// limit bounds a call. Bundles take as long as they take, a month of accelerometer data minutes: they have limits of
+// their own, on silence.
+func (s *Store) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.bundles != nil {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, s.o.Timeout)
+}
+
 // Lookup returns the entry of name as the newest believed listing has it, or ErrNotExist. The root's is a directory.
 func (s *Store) Lookup(ctx context.Context, name string) (backends.Entry, error) {
 	if err := s.guard.check(ctx, s); err != nil {
 		return backends.Entry{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	ctx, cancel := s.limit(ctx)
 	defer cancel()
 	return s.lists.lookup(ctx, name)
 }
@@ -113,7 +139,7 @@ func (s *Store) List(ctx context.Context, dir string) ([]backends.Entry, error) 
 	if err := s.guard.check(ctx, s); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	ctx, cancel := s.limit(ctx)
 	defer cancel()
 	return s.lists.list(ctx, dir)
 }
@@ -130,7 +156,7 @@ func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
 	if e.Tier != backends.Online {
 		return nil, fmt.Errorf("open: %w", backends.ErrArchived)
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	ctx, cancel := s.limit(ctx)
 	defer cancel()
 	if e.Size < 0 {
 		exact, err := s.src.Stat(ctx, e.Name)
@@ -148,11 +174,9 @@ func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
 	o.mu.Unlock()
 	r := &Reader{o: o, ahead: readahead{max: s.o.Window}}
 	hits, misses := o.present(span{0, blockCount(e.Size)})
-	if e.Size > 0 && e.Size <= s.o.SmallFile {
-		if err := s.explain(ctx, e, r.fetchAll(ctx)); err != nil {
-			r.Close() //nolint:errcheck // nothing was handed out
-			return nil, err
-		}
+	if err := s.prepare(ctx, e, r); err != nil {
+		r.Close() //nolint:errcheck // nothing was handed out
+		return nil, err
 	}
 	if r.pinIfComplete(); r.pinned { // its reads will not be seen
 		r.touch(span{0, blockCount(e.Size)})
@@ -160,6 +184,25 @@ func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
 		s.misses.Add(misses)
 	}
 	return r, nil
+}
+
+// prepare fetches what a fresh reader should not wait for later: small objects whole, and bundles, which bring more than
+// the object.
+func (s *Store) prepare(ctx context.Context, e backends.Entry, r *Reader) error {
+	if s.bundles != nil && e.Size > 0 {
+		if err := s.bundles.bring(ctx, e, r.o); err != nil {
+			return err
+		}
+	}
+	if e.Size > 0 && e.Size <= s.o.SmallFile {
+		if err := s.explain(ctx, e, r.fetchAll(ctx)); err != nil {
+			return err
+		}
+	}
+	if s.bundles != nil {
+		s.bundles.readAhead(e.Name) //nolint:contextcheck // nobody waits for it
+	}
+	return nil
 }
 
 // explain turns what a source said of a listed object into what became of it. Keys limited to a prefix may get "forbidden" for
@@ -223,11 +266,14 @@ func (s *Store) State(e backends.Entry) State {
 
 // Stats returns counters and gauges; cheap, never blocks on I/O.
 func (s *Store) Stats() Stats {
-	return Stats{
+	n := Stats{
 		Bytes: s.bytes.Load(), Limit: s.cache.usage.limit,
 		Hits: s.hits.Load(), Misses: s.misses.Load(), Evicted: s.evicted.Load(), Corrupt: s.corrupt.Load(),
-		ListingAge: s.lists.age(), ListedEntries: s.lists.entries(),
 	}
+	if s.lister != nil {
+		n.ListingAge, n.ListedEntries = s.lister.age(), s.lister.entries()
+	}
+	return n
 }
 
 // Close cancels the fetches under way and waits for them, writes the listing and the block maps, and unlocks. Readers
@@ -235,7 +281,12 @@ func (s *Store) Stats() Stats {
 func (s *Store) Close() error {
 	s.cancel()
 	s.flying.Wait()
-	err := s.lists.close(context.WithoutCancel(s.ctx))
+	var err error
+	if s.lister != nil {
+		err = s.lister.close(context.WithoutCancel(s.ctx))
+	} else {
+		err = s.bundles.save()
+	}
 	s.cache.usage.forgetStore(s)
 	return errors.Join(err, s.home.close())
 }

@@ -17,16 +17,24 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/backends/s3":               {"studyfs/backends"},
 		"studyfs/backends/s3/s3test":        {},
 		"studyfs/backends/s3/s3test/sample": {"studyfs/backends/s3/s3test"},
+		"studyfs/backends/beiwe":            {"studyfs/backends", "studyfs/backends/beiwe/zipstream"},
+		"studyfs/backends/beiwe/zipstream":  {},
+		"studyfs/backends/beiwe/cryptease":  {},
+		"studyfs/backends/beiwe/keyring":    {"studyfs/backends", "studyfs/backends/beiwe/cryptease"},
+		"studyfs/backends/beiwe/beiwetest":  {},
 		"studyfs/cache":                     {"studyfs/backends"},
 		"studyfs/fs":                        {"studyfs/backends", "studyfs/cache"},
 		"studyfs/cmd/studyfs": {
 			"studyfs/backends", "studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/s3/s3test/sample", "studyfs/cache", "studyfs/fs",
+			"studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/backends/beiwe/cryptease", "studyfs/backends/beiwe/keyring",
 		},
 	}
 	outside := map[string][]string{ // modules that only one package may know
 		"github.com/hanwen/go-fuse": {"studyfs/fs"},
 		"github.com/aws":            {"studyfs/backends/s3"},
-		"net/http":                  {"studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/cmd/studyfs"},
+		"net/http": {
+			"studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/cmd/studyfs",
+		},
 	}
 	cmd := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...")
 	cmd.Dir = ".."
