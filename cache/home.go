@@ -19,6 +19,7 @@ import (
 //	lock      held by the process that uses the directory
 //	key       32 random bytes that turn names into file names
 //	listing   what was listed
+//	sealed    what of the source is sealed, if anything
 //	blocks/   ab/abcdef….data and .map, one pair per object version
 //
 // No participant's name appears in a file name: names of cache files end up in backups, in locate's database, in bug reports.
@@ -102,11 +103,16 @@ func readOrMakeKey(path string) ([]byte, error) {
 	return key, os.Rename(tmp, path)
 }
 
-// id names one version of one object. The lengths keep ("ab","c") apart from ("a","bc").
-func (h *home) id(name, version string) objectID {
+// id names one version of one object, and tells whether its blocks are sealed. The lengths keep ("ab","c") apart from ("a","bc").
+func (h *home) id(name, version string, sealed bool) objectID {
 	mac := hmac.New(sha256.New, h.key)
 	fmt.Fprintf(mac, "%d\x00%s%s", len(name), name, version) //nolint:errcheck // a hash takes everything
-	return objectID(mac.Sum(nil)[:len(objectID{})])
+	id := objectID(mac.Sum(nil)[:len(objectID{})])
+	id[len(id)-1] &^= sealedBit
+	if sealed {
+		id[len(id)-1] |= sealedBit
+	}
+	return id
 }
 
 func (h *home) path(name string) string { return filepath.Join(h.dir, name) }

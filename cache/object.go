@@ -25,6 +25,7 @@ type object struct {
 	refs    int           // guarded by the store's mu: readers, flights, the evictor
 	closing chan struct{} // guarded by the store's mu: set once refs is 0, closed when the files are
 	loaded  sync.Once
+	sealer  *sealer // nil for an object in clear; set by load
 
 	disk sync.RWMutex
 
@@ -56,7 +57,8 @@ func (o *object) load() {
 	}
 	o.blocks = newBlockMap(o.id, o.size)
 	o.checked = newBitmap(blockCount(o.size))
-	if o.size == 0 || !o.store.disk.usable(o.store.now()) {
+	var err error
+	if o.sealer, err = o.store.sealer(o.id); err != nil || o.size == 0 || !o.store.disk.usable(o.store.now()) {
 		return
 	}
 	path := o.store.dataPath(o.id)
@@ -77,7 +79,7 @@ func (o *object) load() {
 		return
 	}
 	mark, err := markOf(f, o.store.boot)
-	if err != nil || mark.size != o.size {
+	if err != nil || mark.size != o.id.fileSize(o.size) {
 		o.reset()
 		return
 	}
@@ -94,7 +96,7 @@ func (o *object) create(path string) {
 		}
 	}
 	if err == nil {
-		err = f.Truncate(o.size)
+		err = f.Truncate(o.id.fileSize(o.size))
 	}
 	if err != nil {
 		if f != nil {
@@ -108,7 +110,7 @@ func (o *object) create(path string) {
 
 // reset throws away what a data file without a believable map holds.
 func (o *object) reset() {
-	if err := errors.Join(o.file.Truncate(0), o.file.Truncate(o.size)); err != nil {
+	if err := errors.Join(o.file.Truncate(0), o.file.Truncate(o.id.fileSize(o.size))); err != nil {
 		o.store.disk.failed(o.store.now())
 		o.file.Close() //nolint:errcheck // given up
 		o.file = nil
@@ -126,6 +128,13 @@ func (o *object) readValid(p []byte, off int64) (n int, missing int64, err error
 			return n, block, nil
 		}
 		end := min(int64(len(p)), (block+1)*BlockSize-off)
+		if o.sealer != nil {
+			if !o.unseal(p[n:end], off+int64(n)) {
+				return n, block, nil
+			}
+			n = int(end)
+			continue
+		}
 		k, err := o.file.ReadAt(p[n:end], off+int64(n))
 		n += k
 		if err != nil && (!errors.Is(err, io.EOF) || int64(n) < end) {
@@ -152,20 +161,51 @@ func (o *object) verify(block int64) bool {
 		o.checked.set(block)
 		return true
 	}
-	if o.blocks.valid.has(block) && !o.checked.has(block) {
-		o.blocks.valid.clear(block)
-		o.dirty = true
-		o.store.corrupt.Add(1)
+	if !o.checked.has(block) {
+		o.spoil(block)
 	}
 	return false
 }
 
+// spoil takes back that a block is right. The caller holds mu.
+func (o *object) spoil(block int64) {
+	if o.blocks.valid.has(block) {
+		o.blocks.valid.clear(block)
+		o.dirty = true
+		o.store.corrupt.Add(1)
+	}
+}
+
+// unseal copies plain bytes of one valid block, from the offset off of the object on. False: it does not open, and counts as missing from
+// now on. The caller holds disk for reading.
+func (o *object) unseal(p []byte, off int64) bool {
+	block := off / BlockSize
+	at, n := o.id.stored(span{block, block + 1}, o.size)
+	buf := make([]byte, n)
+	if _, err := io.ReadFull(io.NewSectionReader(o.file, at, n), buf); err == nil {
+		if plain, ok := o.sealer.open(block, buf); ok {
+			copy(p, plain[off-block*BlockSize:])
+			return true
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.spoil(block)
+	return false
+}
+
 func (o *object) matches(block int64, want uint32) bool {
-	buf := o.store.cache.memory.scratch()
-	defer o.store.cache.memory.pool.Put(buf)
-	off, n := bytesOf(span{block, block + 1}, o.size)
-	_, err := io.ReadFull(io.NewSectionReader(o.file, off, n), (*buf)[:n])
-	return err == nil && blockSum(o.id, block, (*buf)[:n]) == want
+	off, n := o.id.stored(span{block, block + 1}, o.size)
+	var data []byte
+	if n <= BlockSize {
+		buf := o.store.cache.memory.scratch()
+		defer o.store.cache.memory.pool.Put(buf)
+		data = (*buf)[:n]
+	} else {
+		data = make([]byte, n)
+	}
+	_, err := io.ReadFull(io.NewSectionReader(o.file, off, n), data)
+	return err == nil && blockSum(o.id, block, data) == want
 }
 
 // land writes one fetched block and marks it valid.
@@ -175,7 +215,10 @@ func (o *object) land(block int64, data []byte) error {
 	if o.file == nil {
 		return errDisk
 	}
-	if _, err := o.file.WriteAt(data, block*BlockSize); err != nil {
+	if o.sealer != nil {
+		data = o.sealer.seal(nil, block, data)
+	}
+	if _, err := o.file.WriteAt(data, block*o.id.stride()); err != nil {
 		return fmt.Errorf("%w: %w", errDisk, err)
 	}
 	sum := blockSum(o.id, block, data)
@@ -235,7 +278,7 @@ func (o *object) evict(s span) bool {
 		}
 	}
 	o.mu.Unlock()
-	off, n := bytesOf(s, o.size)
+	off, n := o.id.stored(s, o.size)
 	if err := punch(o.file, off, n); err != nil {
 		o.store.log.Warn("cannot free cache space", "err", err)
 	}

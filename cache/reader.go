@@ -212,8 +212,8 @@ func (r *Reader) pinIfComplete() {
 }
 
 // Pin returns the local file that holds the whole object, checked, open for reading and safe from eviction and
-// change until the Reader's Close, or false. The file stays the Reader's: do not close it.
-func (r *Reader) Pin() (*os.File, bool) { return r.o.file, r.pinned }
+// change until the Reader's Close, or false; always false for sealed objects. The file stays the Reader's: do not close it.
+func (r *Reader) Pin() (*os.File, bool) { return r.o.file, r.pinned && r.o.sealer == nil }
 
 // Close lets go of the object.
 func (r *Reader) Close() error {

@@ -22,6 +22,7 @@ type SourceOptions struct {
 	Window    int64                                         // the largest read-ahead of one reader; 0 means 32 MiB
 	Parallel  int                                           // fetches in flight at once; 0 means 16
 	Timeout   time.Duration                                 // after which a call on the store gives up; 0 means 60 s
+	Seal      *Seal                                         // what must not lie in clear on the local disk; nil: everything may
 	Changed   func(backends.Change)                         // told of every difference between two listings; must not block
 }
 
@@ -90,6 +91,10 @@ func (c *Cache) Open(ctx context.Context, src backends.Source, o SourceOptions) 
 		slots: newSlots(o.Parallel), disk: &diskHealth{log: c.log}, objects: map[objectID]*object{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := s.keepLabel(); err != nil {
+		s.cancel()
+		return nil, errors.Join(fmt.Errorf("cache directory: %w", err), h.close())
+	}
 	if err := s.openListings(src); err != nil {
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("listing cache: %w", err), h.close())
@@ -409,7 +414,9 @@ func (s *Store) dropAll(entries []backends.Entry) {
 
 func (s *Store) now() time.Time { return s.cache.now() }
 
-func (s *Store) idOf(e backends.Entry) objectID { return s.home.id(e.Name, e.Version) }
+func (s *Store) idOf(e backends.Entry) objectID {
+	return s.home.id(e.Name, e.Version, s.o.covers(e.Name))
+}
 
 func (s *Store) dataPath(id objectID) string { return s.home.block(id) + ".data" }
 func (s *Store) mapPath(id objectID) string  { return s.home.block(id) + ".map" }

@@ -423,7 +423,7 @@ func (s *Source) add(j *job, st *study, t *stream, one *arrival) {
 	j.seen[one.stream][one.rest] = true
 	f.Mod = f.At
 	if !unchunked(one.stream) {
-		f.Mod += 3600 // the end of its hour
+		f.Mod = max(f.At, min(f.At+3600, s.o.Now().Unix())) // the end of its hour, which may not be over yet
 	}
 	if before != nil {
 		f.Mod, f.Hash, f.Chunk = before.Mod, before.Hash, before.Chunk

@@ -184,3 +184,6 @@ func folderName(title string) string {
 	}
 	return strings.TrimSpace(name)
 }
+
+// Streams returns the streams that servers are known to have, in order of their names.
+func Streams() []string { return knownStreams() }

@@ -44,7 +44,7 @@ type config struct {
 
 // sourceConfig is one [source.NAME] of the configuration; its flags apply to every source of the command.
 type sourceConfig struct {
-	Kind          string `toml:"kind" flag:"no" help:"s3, empatica or hcp"`
+	Kind          string `toml:"kind" flag:"no" help:"s3, empatica, hcp or beiwe"`
 	URL           string `toml:"url" flag:"no" help:"s3://bucket/prefix/"`
 	Keys          string `toml:"keys" flag:"no" help:"where the keys are: file:KEYS.csv, aws-profile:NAME or cmd:COMMAND that prints such a file"`
 	EndpointURL   string `toml:"endpoint-url" help:"address of an S3 service other than Amazon's"`
@@ -53,6 +53,14 @@ type sourceConfig struct {
 	Anonymous     bool   `toml:"anonymous" help:"sign nothing: for public data"`
 	RequesterPays bool   `toml:"requester-pays" help:"agree to pay for the transfer"`
 	InsecureKeys  bool   `toml:"insecure-keys-file" help:"accept a keys file that others can read or that lies in a git repository"`
+
+	Keyring string   `toml:"keyring" help:"mano's keyring file for beiwe: (default ~/.nrg-keyring.enc; its passphrase from NRG_KEYRING_PASS or asked for)"`
+	Section string   `toml:"section" flag:"no" help:"section of the keyring"`
+	Streams nameList `toml:"streams" help:"show only these streams of beiwe:, such as gps,calls"`
+	Since   string   `toml:"since" help:"show only data of this day (2026-10-31) and later, of beiwe:"`
+	Until   string   `toml:"until" help:"show only data up to this day"`
+	Lock    nameList `toml:"lock" help:"streams whose contents never lie in clear on this disk, such as gps,audio_recordings"`
+	Refresh duration `toml:"refresh" help:"how often beiwe: asks for changes (default 8m)"`
 }
 
 // logLevel is a slog.Level with a name that the help can show.
@@ -269,7 +277,7 @@ func meant(key []string) string {
 }
 
 func (c sourceConfig) validate(name string) error {
-	kinds := []string{kindS3, kindEmpatica, kindHCP}
+	kinds := []string{kindS3, kindEmpatica, kindHCP, kindBeiwe}
 	switch {
 	case !validFolder(name):
 		return errors.New("the name becomes a folder: no \"/\", no \":\", no leading dot")

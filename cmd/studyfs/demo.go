@@ -16,10 +16,11 @@ func (a *app) demoCommand() *cobra.Command {
 	var servers bool
 	c := &cobra.Command{
 		Use: "demo [DIR] [-- CMD ARGS...]", Short: "try it without keys, on made-up data",
-		Long: "Starts an S3 server with made-up data inside this program and mounts it at DIR (default ./" + demoDir + "):\n" +
-			"an Empatica organisation, an HCP-like and a BIDS-like bucket. Ctrl-C unmounts and cleans up.\n" +
+		Long: "Starts an S3 and a Beiwe server with made-up data inside this program and mounts them at DIR (default\n" +
+			"./" + demoDir + "): an Empatica organisation, an HCP-like and a BIDS-like bucket, a Beiwe study whose phones go on\n" +
+			"uploading. Ctrl-C unmounts and cleans up.\n" +
 			"With a command: runs it inside the mount, cleans up and exits with its code.\n" +
-			"With --servers: mounts nothing, prints one line of JSON with the address and the keys of the server, and serves\n" +
+			"With --servers: mounts nothing, prints one line of JSON with the addresses and the keys of the servers, and serves\n" +
 			"until interrupted, for any other client to try.",
 		RunE: func(c *cobra.Command, args []string) error {
 			dash := c.ArgsLenAtDash()
@@ -90,9 +91,10 @@ func (a *app) showDemo(m *mountSpec, dir string) error {
 	}
 	defer s.stop()
 	where := quote(dir)
-	a.sayPlain("An Empatica organisation, an HCP-like and a BIDS-like bucket are folders now. In another terminal, try:",
+	a.sayPlain("An Empatica organisation, a Beiwe study, an HCP-like and a BIDS-like bucket are folders now. In another terminal, try:",
 		"  ls -lR "+where+"/empatica | head -40",
 		"  head -n 3 "+where+"/empatica/*/*/participant_data/*/*/digital_biomarkers/*/*_eda.csv",
+		"  ls -l "+where+"/beiwe/*/*/gps | tail -3        # and again half a minute later: phones upload",
 		"  find "+where+"/bids -name '*.nii*' -ls; "+self()+" status",
 		"Ctrl-C here unmounts it and removes everything again.")
 	select {
@@ -116,7 +118,12 @@ func (a *app) demoServers(d *demo) error {
 	if err := os.WriteFile(keys, d.empatica.csv("s3://"+empaticaBucket+"/"+empaticaPrefix), 0o600); err != nil {
 		return &failure{What: keys, Why: lastCause(err), Code: exitCannotCreate}
 	}
+	beiwe, err := d.beiwe.addresses(dir)
+	if err != nil {
+		return err
+	}
 	if err := json.NewEncoder(a.out).Encode(demoAddresses{
+		Beiwe:    beiwe,
 		S3:       demoS3{Endpoint: d.endpoint, Region: demoRegion, AccessKey: d.admin.id, SecretKey: d.admin.secret, Buckets: d.buckets},
 		Empatica: demoEmpatica{KeysCSV: keys},
 	}); err != nil {
@@ -129,6 +136,7 @@ func (a *app) demoServers(d *demo) error {
 // demoAddresses is what demo --servers prints. The keys in it open made-up data in this process only.
 type demoAddresses struct {
 	S3       demoS3       `json:"s3"`
+	Beiwe    demoAccount  `json:"beiwe"`
 	Empatica demoEmpatica `json:"empatica"`
 }
 

@@ -24,13 +24,14 @@ const (
 	bidsPrefix     = ""
 )
 
-// demo is the embedded server and what clients must know of it.
+// demo is the embedded servers and what clients must know of them.
 type demo struct {
 	server   *http.Server
 	endpoint string
 	buckets  []string
 	admin    demoKey // of all buckets
 	empatica demoKey // of one prefix, as the portal's keys are
+	beiwe    *demoBeiwe
 }
 
 type demoKey struct{ id, secret string }
@@ -67,14 +68,21 @@ func startDemo() (*demo, error) {
 	d.endpoint = "http://" + listener.Addr().String()
 	d.server = &http.Server{Handler: store, ReadHeaderTimeout: time.Minute}
 	go d.server.Serve(listener) //nolint:errcheck // ends with close, which is its only error
+	if d.beiwe, err = startDemoBeiwe(); err != nil {
+		d.close()
+		return nil, err
+	}
 	return d, nil
 }
 
 func (d *demo) close() {
+	if d.beiwe != nil {
+		d.beiwe.close()
+	}
 	d.server.Close() //nolint:errcheck // nothing to lose
 }
 
-// sources are the demo's three folders.
+// sources are the demo's folders.
 func (d *demo) sources() []sourceSpec {
 	base := sourceSpec{Kind: kindS3, Endpoint: d.endpoint, Region: demoRegion, KeysCSV: d.admin.csv(""), KeysFrom: "the demo"}
 	empatica, hcp, bids := base, base, base
@@ -82,7 +90,7 @@ func (d *demo) sources() []sourceSpec {
 	empatica.KeysCSV = d.empatica.csv(empatica.url())
 	hcp.Name, hcp.Kind, hcp.Bucket, hcp.Prefix = "hcp", kindHCP, hcpBucket, hcpPrefix
 	bids.Name, bids.Bucket, bids.Prefix = "bids", bidsBucket, bidsPrefix
-	return []sourceSpec{bids, empatica, hcp}
+	return []sourceSpec{d.beiwe.source(), bids, empatica, hcp}
 }
 
 // fillDemo puts the sample data into the buckets.

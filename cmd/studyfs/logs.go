@@ -47,6 +47,9 @@ func newLogger(w io.Writer, level slog.Level, secrets []string) *slog.Logger {
 func secretsOf(sources []sourceSpec) []string {
 	var secrets []string
 	for _, s := range sources {
+		if s.Beiwe != nil {
+			secrets = append(secrets, s.Beiwe.AccessKey, s.Beiwe.SecretKey)
+		}
 		for field := range bytes.FieldsFuncSeq(s.KeysCSV, func(r rune) bool { return strings.ContainsRune(",;\t\r\n\"", r) }) {
 			if text := strings.TrimSpace(string(field)); looksSecret(text) {
 				secrets = append(secrets, text)

@@ -67,13 +67,16 @@ func explainSource(s sourceSpec, err error) *failure {
 	case errors.Is(err, backends.ErrNotExist):
 		f.Why, f.Code = "there is no such bucket", exitConfig
 		f.Do = "check the bucket's name in " + s.origin()
+		if s.Beiwe != nil {
+			f.Why, f.Do = "this is not the address of a Beiwe server: it does not know what was asked", "check URL in "+s.KeysFrom
+		}
 	case errors.Is(err, backends.ErrBusy):
 		f.Why, f.Do, f.Code = "the service is overloaded and asks to come later", "try again in a few minutes", exitTryAgain
 	case isUnreachable(err):
 		f.Why, f.Code = "the service cannot be reached"+because(err, backends.ErrUnreachable), exitUnreachable
 		f.Do = "check the network" + s.endpointHint() + "; nothing is stored yet from an earlier mount to start from"
 	case errors.Is(err, backends.ErrBadAnswer):
-		f.Why = "what answered does not speak S3 as it should" + because(err, backends.ErrBadAnswer)
+		f.Why = "what answered does not speak " + s.protocol() + " as it should" + because(err, backends.ErrBadAnswer)
 		f.Do = "check" + strings.TrimPrefix(s.endpointHint(), " and") + " that no login page of a network stands between"
 		if s.Endpoint == "" {
 			f.Do = "check that no login page of a network stands between"

@@ -57,6 +57,10 @@ func (m *mountSpec) folder(s sourceSpec) string {
 
 // fsName is what df and /proc/mounts show. A ":" in it tells desktop programs that this is not a local disk.
 func (m *mountSpec) fsName() string {
+	if len(m.Sources) == 1 && m.Sources[0].Beiwe != nil {
+		_, host, _ := strings.Cut(m.Sources[0].Beiwe.Server, "://")
+		return "beiwe:" + host
+	}
 	if len(m.Sources) == 1 {
 		return strings.TrimSuffix("s3:"+m.Sources[0].Bucket+"/"+m.Sources[0].Prefix, "/")
 	}

@@ -90,6 +90,8 @@ func (s setting) kind() string {
 		return "size"
 	case duration:
 		return "time"
+	case nameList:
+		return "names"
 	}
 	return "string"
 }
@@ -159,6 +161,22 @@ func (d *duration) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is not a time; write 20s or 5m", text)
 	}
 	*d = duration(parsed)
+	return nil
+}
+
+// nameList is several names: a list in the configuration, separated by commas elsewhere.
+type nameList []string
+
+func (n nameList) String() string { return strings.Join(n, ",") }
+
+// UnmarshalText reads names separated by commas.
+func (n *nameList) UnmarshalText(text []byte) error {
+	*n = nil
+	for name := range strings.SplitSeq(string(text), ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			*n = append(*n, name)
+		}
+	}
 	return nil
 }
 

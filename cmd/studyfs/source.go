@@ -15,6 +15,7 @@ const (
 	kindS3       = "s3"
 	kindEmpatica = "empatica"
 	kindHCP      = "hcp"
+	kindBeiwe    = "beiwe"
 )
 
 // Where the Human Connectome Project keeps its open data.
@@ -38,17 +39,29 @@ type sourceSpec struct {
 	RequesterPays bool   `json:"requester_pays,omitempty"`
 	KeysCSV       []byte `json:"keys_csv,omitempty"`  // a keys file as it is
 	KeysFrom      string `json:"keys_from,omitempty"` // where that came from, for messages
+
+	Beiwe *beiweSpec `json:"beiwe,omitempty"` // of that kind; Bucket and all that goes with it is empty then
 }
 
 // id stays the same over runs, and over new keys for the same place.
-func (s sourceSpec) id() string { return hashOf(s.Kind, s.Endpoint, s.Bucket, s.Prefix) }
+func (s sourceSpec) id() string {
+	if s.Beiwe != nil { // another account may see other studies of the same server
+		return hashOf(s.Kind, s.Beiwe.Server, s.Beiwe.AccessKey)
+	}
+	return hashOf(s.Kind, s.Endpoint, s.Bucket, s.Prefix)
+}
 
-func (s sourceSpec) url() string { return "s3://" + s.Bucket + "/" + s.Prefix }
+func (s sourceSpec) url() string {
+	if s.Beiwe != nil {
+		return s.Beiwe.Server
+	}
+	return "s3://" + s.Bucket + "/" + s.Prefix
+}
 
 // describe names the source in messages. An Empatica bucket is the same for all customers: the keys file says more.
 func (s sourceSpec) describe() string {
-	if s.Kind == kindEmpatica {
-		return s.url() + " (empatica)"
+	if s.Kind == kindEmpatica || s.Kind == kindBeiwe {
+		return s.url() + " (" + s.Kind + ")"
 	}
 	return s.url()
 }
@@ -60,7 +73,17 @@ func (s sourceSpec) origin() string {
 	return s.url()
 }
 
+func (s sourceSpec) protocol() string {
+	if s.Beiwe != nil {
+		return "Beiwe's language"
+	}
+	return "S3"
+}
+
 func (s sourceSpec) endpointHint() string {
+	if s.Beiwe != nil {
+		return " and the address " + s.Beiwe.Server
+	}
 	if s.Endpoint == "" {
 		return ""
 	}
@@ -69,6 +92,8 @@ func (s sourceSpec) endpointHint() string {
 
 func (s sourceSpec) newKeysHint() string {
 	switch {
+	case s.Kind == kindBeiwe:
+		return "create new access credentials on the server's page Manage My Credentials and put them into " + s.KeysFrom
 	case s.Kind == kindEmpatica:
 		return "create new Data Access Keys in the Empatica portal, download the CSV and mount with that (now: " + s.KeysFrom + ")"
 	case s.KeysFrom != "":
@@ -81,6 +106,8 @@ func (s sourceSpec) newKeysHint() string {
 
 func (s sourceSpec) permissionHint() string {
 	switch {
+	case s.Kind == kindBeiwe:
+		return "ask the study's administrator for a role in it (now: " + s.KeysFrom + ")"
 	case s.Kind == kindEmpatica:
 		return "check that the S3 access URL in " + s.KeysFrom + " is complete, as the portal shows it: these keys open exactly one folder"
 	case s.Kind == kindHCP:
@@ -147,7 +174,9 @@ func (l *loaded) parseSource(arg string) (sourceSpec, []string, error) {
 		c.Kind = kindHCP
 	case kindS3:
 		c.Kind, c.URL = kindS3, arg
-	case "beiwe", "azure", "dir":
+	case kindBeiwe:
+		c.Kind, c.Section = kindBeiwe, rest
+	case "azure", "dir":
 		return sourceSpec{}, nil, &failure{What: strconv.Quote(arg), Why: "sources of kind " + scheme + " are not in this version yet", Code: exitUsage}
 	default:
 		return sourceSpec{}, nil, l.unknownSource(arg)
@@ -157,8 +186,8 @@ func (l *loaded) parseSource(arg string) (sourceSpec, []string, error) {
 
 func (l *loaded) unknownSource(arg string) error {
 	f := &failure{What: arg, Why: "not a source", Code: exitUsage}
-	f.Do = "a source is empatica:KEYS.csv, hcp:, s3://bucket/prefix/ or a name from " + l.path
-	candidates := append(slices.Sorted(maps.Keys(l.Source)), "empatica:", "hcp:", "s3://")
+	f.Do = "a source is empatica:KEYS.csv, beiwe:SECTION, hcp:, s3://bucket/prefix/ or a name from " + l.path
+	candidates := append(slices.Sorted(maps.Keys(l.Source)), "empatica:", "beiwe:", "hcp:", "s3://")
 	switch info, err := os.Stat(arg); {
 	case err == nil && info.Mode().IsRegular():
 		f.Do = "did you mean empatica:" + arg + "?"
@@ -172,6 +201,10 @@ func (l *loaded) unknownSource(arg string) error {
 
 // build makes a source of its settings. wrongURL is the exit code for a URL that cannot be one.
 func (l *loaded) build(name string, c sourceConfig, wrongURL int) (s sourceSpec, notices []string, err error) {
+	if c.Kind == kindBeiwe {
+		s, err = l.buildBeiwe(name, c)
+		return s, nil, err
+	}
 	s = sourceSpec{
 		Name: name, Kind: c.Kind, Endpoint: c.EndpointURL, Region: c.Region,
 		Profile: c.Profile, Anonymous: c.Anonymous, RequesterPays: c.RequesterPays,
@@ -290,5 +323,5 @@ func checkEndpoint(address string) error {
 // looksLikeSource tells "empatica:keys.csv" from a directory's name.
 func looksLikeSource(arg string) bool {
 	scheme, _, ok := strings.Cut(arg, ":")
-	return ok && slices.Contains([]string{kindEmpatica, kindHCP, kindS3, "beiwe", "azure", "dir"}, scheme)
+	return ok && slices.Contains([]string{kindEmpatica, kindHCP, kindS3, kindBeiwe, "azure", "dir"}, scheme)
 }

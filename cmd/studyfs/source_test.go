@@ -80,7 +80,7 @@ func TestSourceMistakes(t *testing.T) {
 		flags     map[string]string
 		code      int
 	}{
-		"not yet: beiwe":       {arg: "beiwe:study", want: "not in this version yet", code: exitUsage},
+		"no keyring":           {arg: "beiwe:study", want: "give mano's keyring with --keyring", code: exitConfig},
 		"not yet: azure":       {arg: "azure://a/c/", want: "not in this version yet", code: exitUsage},
 		"not yet: dir":         {arg: "dir:/x", want: "not in this version yet", code: exitUsage},
 		"keys without scheme":  {arg: keys, want: "did you mean empatica:" + keys, code: exitUsage},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"studyfs/backends"
+	"studyfs/backends/beiwe"
 )
 
 // statusSchema changes only if a reader of an older one would be misled; new fields do not change it.
@@ -44,6 +45,7 @@ type sourceStatus struct {
 	Bytes       bytesStatus       `json:"bytes"`
 	Listing     listingStatus     `json:"listing"`
 	Uploads     uploadStatus      `json:"uploads"`
+	Fetching    []beiwe.Progress  `json:"fetching,omitempty"` // what is on its way, where that takes long
 	Errors      []failure         `json:"errors"`
 }
 
@@ -132,11 +134,16 @@ func (s *liveSource) status() sourceStatus {
 	trouble := s.trouble
 	if s.remote != nil {
 		n := s.remote.Counts()
-		st.Region = s.remote.Region()
+		if s.region != nil {
+			st.Region = s.region()
+		}
 		st.Requests = requestStatus{List: n.List, Get: n.Get, Head: n.Head, Put: n.Put, Delete: n.Delete, Other: n.Other, Retries: n.Retries}
 		st.Bytes = bytesStatus{In: n.BytesIn, Out: n.BytesOut}
 		st.Listing.HiddenKeys = n.HiddenKeys
 		trouble = s.remote.Trouble()
+	}
+	if s.progress != nil {
+		st.Fetching = s.progress()
 	}
 	if s.store != nil {
 		n := s.store.Stats()
