@@ -16,6 +16,7 @@ import (
 const (
 	fileMode = 0o444
 	dirMode  = 0o555
+	linkMode = 0o777
 	// blockSize is what programs are told to read by: cp and cat follow it.
 	blockSize = 128 << 10
 	// fileAttrTimeout may be long: a node is a version, so what it shows never changes.
@@ -45,13 +46,16 @@ func identity(tree string, e backends.Entry) fusefs.StableAttr {
 	if e.Dir {
 		return fusefs.StableAttr{Mode: syscall.S_IFDIR, Ino: inodeOf(tree, e.Name), Gen: hash("dir", tree, e.Name)}
 	}
+	if e.Link != "" {
+		return fusefs.StableAttr{Mode: syscall.S_IFLNK, Ino: inodeOf(tree, e.Name), Gen: hash("link", tree, e.Name, e.Link)}
+	}
 	gen := hash("file", tree, e.Name, e.Version, strconv.FormatInt(e.Size, 10), strconv.FormatInt(e.ModTime.UnixNano(), 10))
 	return fusefs.StableAttr{Mode: syscall.S_IFREG, Ino: inodeOf(tree, e.Name), Gen: gen}
 }
 
 // sameVersion reports whether two entries of a name are the same node.
 func sameVersion(a, b backends.Entry) bool {
-	return !a.Dir && !b.Dir && a.Version == b.Version && a.Size == b.Size && a.ModTime.Equal(b.ModTime)
+	return !a.Dir && !b.Dir && a.Link == b.Link && a.Version == b.Version && a.Size == b.Size && a.ModTime.Equal(b.ModTime)
 }
 
 // attr fills out with what stat shows of e.
@@ -69,6 +73,9 @@ func (f *FS) attr(tree string, e backends.Entry, out *fuse.Attr) {
 		return
 	}
 	out.Mode, out.Nlink = syscall.S_IFREG|fileMode, 1
+	if e.Link != "" {
+		out.Mode = syscall.S_IFLNK | linkMode
+	}
 	out.Size = uint64(max(e.Size, 0))
 	out.Blocks = (out.Size + 511) / 512
 }

@@ -27,6 +27,9 @@ func (t *tree) node(e backends.Entry) fusefs.InodeEmbedder {
 	if e.Dir {
 		return t.dir(e.Name)
 	}
+	if e.Link != "" {
+		return &link{t: t, e: e}
+	}
 	return &file{t: t, e: e}
 }
 

@@ -65,7 +65,10 @@ func (h *dirHandle) Readdirent(context.Context) (*fuse.DirEntry, syscall.Errno) 
 		e := h.entries[h.at-2]
 		_, h.de.Name = backends.Split(e.Name)
 		h.de.Ino = h.ino(e)
-		if !e.Dir {
+		switch {
+		case e.Link != "":
+			h.de.Mode = syscall.S_IFLNK
+		case !e.Dir:
 			h.de.Mode = syscall.S_IFREG
 		}
 	}

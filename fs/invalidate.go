@@ -50,7 +50,7 @@ func (v *invalidator) add(tree string, c backends.Change) {
 			names[n] = true
 		}
 	}
-	if len(names) > maxNames {
+	if c.All || len(names) > maxNames {
 		names = nil
 	}
 	v.pending[at] = names

@@ -33,6 +33,9 @@ var (
 	_ fusefs.NodeStatfser       = (*shelf)(nil)
 	_ fusefs.NodeGetxattrer     = (*shelf)(nil)
 
+	_ fusefs.NodeReadlinker = (*link)(nil)
+	_ fusefs.NodeGetattrer  = (*link)(nil)
+
 	_ fusefs.NodeOpener      = (*file)(nil)
 	_ fusefs.NodeGetattrer   = (*file)(nil)
 	_ fusefs.NodeGetxattrer  = (*file)(nil)
