@@ -156,13 +156,12 @@ func (c *client) summary(ctx context.Context, study string, from Day, use func(r
 }
 
 func summaryFields() string {
-	fields := "date,participant_id"
-	for _, s := range knownStreams() {
-		if s != "image_survey" {
-			fields += ",beiwe_" + s + "_bytes"
-		}
+	var fields strings.Builder
+	fields.WriteString("date,participant_id")
+	for _, s := range Streams() {
+		fields.WriteString(",beiwe_" + s + "_bytes")
 	}
-	return fields
+	return fields.String()
 }
 
 type counter struct {
@@ -213,16 +212,25 @@ func parseRow(fields map[string]json.RawMessage) (row, error) {
 		return one, errors.New("a row without date or participant")
 	}
 	for key, value := range fields {
-		name, ok := strings.CutPrefix(key, "beiwe_")
-		if name, ok2 := strings.CutSuffix(name, "_bytes"); ok && ok2 && validStream(name) {
-			var n *float64 // null where nothing is known; some servers write 12.0
-			if err := json.Unmarshal(value, &n); err != nil || n != nil && (*n < 0 || *n > 1<<50) {
-				return one, errors.New("a number of bytes that is none")
-			}
-			if n != nil && *n > 0 {
-				one.bytes[name] = int64(*n)
-			}
+		name, ok := streamOfField(key)
+		if !ok {
+			continue
+		}
+		var n *float64 // null where nothing is known; some servers write 12.0
+		if err := json.Unmarshal(value, &n); err != nil || n != nil && (*n < 0 || *n > 1<<50) {
+			return one, errors.New("a number of bytes that is none")
+		}
+		if n != nil && *n > 0 {
+			one.bytes[name] = int64(*n)
 		}
 	}
 	return one, nil
+}
+
+// streamOfField takes the stream out of "beiwe_gps_bytes".
+func streamOfField(key string) (stream string, ok bool) {
+	if stream, ok = strings.CutPrefix(key, "beiwe_"); ok {
+		stream, ok = strings.CutSuffix(stream, "_bytes")
+	}
+	return stream, ok && validStream(stream)
 }

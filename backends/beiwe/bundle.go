@@ -27,7 +27,14 @@ func (s *Source) Bundle(name string, need backends.Need, have func(backends.Entr
 	case at.missing:
 		return s.planMissing(at)
 	case need == backends.ToRead:
-		return s.planRead(at, have)
+		return s.planRead(at)
+	}
+	return s.planNames(at, need)
+}
+
+// planNames names what a listing or an entry below a study needs.
+func (s *Source) planNames(at place, need backends.Need) string {
+	switch {
 	case at.depth < 2:
 		return ""
 	case at.depth == 2:
@@ -44,26 +51,38 @@ func (s *Source) Bundle(name string, need backends.Need, have func(backends.Entr
 
 // ground names what everything else stands on: the list of studies, and a study's summary.
 func (s *Source) ground(name string, need backends.Need) string {
-	now, first := s.o.Now(), name
-	auth := s.Trouble() != nil && !s.away()
+	x := s.index
 	switch {
-	case s.index.asked.IsZero() && (len(s.index.Studies) == 0 || !s.away()):
+	case x.asked.IsZero() && (len(x.Studies) == 0 || !s.away()):
 		return bundleStudies // also to find out, once a run, whether the keys still open it
-	case name == "" && need == backends.ToList && (auth || now.Sub(s.index.asked) >= studiesTTL && !s.away()):
-		return bundleStudies
-	case name == "" || need == backends.Ahead:
+	case need == backends.Ahead:
 		return ""
+	case name == "":
+		return s.groundRoot(need)
 	}
-	for _, hidden := range []string{byIDDir, byDayDir, controlDir} {
-		if rest, ok := strings.CutPrefix(name, hidden); ok {
-			first = strings.TrimPrefix(rest, "/")
-		}
-	}
-	folder, _ := cut(first)
-	if st := s.index.folderOf(folder); st != nil && st.asked.IsZero() && (st.whole.IsZero() && len(st.People) == 0 || !s.away()) {
+	st := x.folderOf(studyFolder(name))
+	if st != nil && st.asked.IsZero() && (st.unknown() || !s.away()) {
 		return bundleStudy + "/" + st.ID
 	}
 	return ""
+}
+
+// groundRoot asks for the list of studies anew where it is old, or where the keys were refused: somebody may have given us others.
+func (s *Source) groundRoot(need backends.Need) string {
+	stale := s.Trouble() != nil || s.o.Now().Sub(s.index.asked) >= studiesTTL
+	if need == backends.ToList && stale && !s.away() {
+		return bundleStudies
+	}
+	return ""
+}
+
+// studyFolder is the first part of a name that is no hidden folder.
+func studyFolder(name string) string {
+	first, rest := cut(name)
+	if first == controlDir || first == byIDDir || first == byDayDir {
+		first, _ = cut(rest)
+	}
+	return first
 }
 
 // planMissing asks for the roster where somebody looks for a participant without data.
@@ -129,7 +148,7 @@ func (s *Source) planWhole(at place) string {
 	case t == nil || t.Whole == 0 || now.Sub(time.Unix(t.Whole, 0)) >= wholeTTL:
 		w.whole, w.plain = true, t != nil && t.Whole != 0 && s.seen(t) <= smallStream
 	case now.Sub(time.Unix(max(t.Recent, t.Whole), 0)) >= recentTTL:
-		w.span.from = now.Unix() - 14*secondsPerDay
+		w.span.from = now.Unix() - recentSpan
 	default:
 		t.Listed = true
 		return ""
@@ -137,8 +156,21 @@ func (s *Source) planWhole(at place) string {
 	if t != nil && t.Listed && s.away() {
 		return ""
 	}
+	w.span = w.span.clip(s.shownSpan(at.study))
 	w.streams = s.together(at, w)
 	return w.String()
+}
+
+// shownSpan is the time that is shown.
+func (s *Source) shownSpan(st *study) stretch {
+	span := always(s.o.Now())
+	if s.o.Since > 0 {
+		span.from = s.o.Since.start(st.zone)
+	}
+	if s.o.Until < 1<<30 {
+		span.to = s.o.Until.end(st.zone)
+	}
+	return span
 }
 
 // seen is how many bytes of a stream are known.
@@ -154,43 +186,51 @@ func (s *Source) together(at place, w window) []string {
 	if !at.study.NoSummary || heavy(at.stream) {
 		return w.streams
 	}
-	var all []string
-	for _, name := range knownStreams() {
-		var t *stream
-		if at.p != nil {
-			t = at.p.Streams[name]
-		}
-		fresh := t != nil && t.Whole != 0 // it has its own time
-		if name == at.stream || !heavy(name) && w.whole && !w.plain && !fresh && s.wanted(name) && !s.without[name] {
+	all := []string{at.stream}
+	if !w.whole || w.plain {
+		return all
+	}
+	for _, name := range Streams() {
+		if name != at.stream && !heavy(name) && s.wanted(name) && !s.without[name] && !at.p.fetchedWhole(name) {
 			all = append(all, name)
 		}
 	}
+	slices.Sort(all)
 	return all
+}
+
+// fetchedWhole reports whether the whole history of a stream has been fetched before.
+func (p *person) fetchedWhole(stream string) bool {
+	return p != nil && p.Streams[stream] != nil && p.Streams[stream].Whole != 0
 }
 
 // planStat names the smallest window that shows whether a file is there.
 func (s *Source) planStat(at place) string {
 	unix, _, ok := parseTime(path.Base(at.rest))
-	if !ok {
-		if strings.Contains(at.stream, "survey") || strings.Contains(at.stream, "audio") { // a survey's folder may be meant
-			if first := at.rest[0]; first != '.' && (at.t == nil || !at.t.hasFolder(at.rest)) {
-				return s.planList(at)
-			}
-		}
+	switch {
+	case !ok && mayBeSurvey(at):
+		return s.planList(at)
+	case !ok || !s.shown(at.study)(unix):
 		return ""
-	}
-	if !s.shown(at.study)(unix) {
-		return ""
-	}
-	if unchunked(at.stream) || at.study.NoSummary {
+	case unchunked(at.stream) || at.study.NoSummary:
 		return s.planStatWhole(at, unix)
-	}
-	if at.t == nil || unix%3600 != 0 {
+	case at.t == nil || unix%3600 != 0:
 		return ""
 	}
+	return s.planStatHour(at, unix)
+}
+
+// mayBeSurvey reports whether a name that is no file's could be a survey's folder that has not been seen yet.
+func mayBeSurvey(at place) bool {
+	surveys := strings.HasPrefix(at.stream, "survey_") || at.stream == "audio_recordings" || at.stream == "image_survey"
+	return surveys && at.rest[0] != '.' && (at.t == nil || !at.t.hasFolder(at.rest))
+}
+
+// planStatHour is planStat for an hour: its day, where that is known and has changed, else the hour alone; or the days ahead, for somebody who
+// asks for hour after hour.
+func (s *Source) planStatHour(at place, unix int64) string {
 	day := dayOf(unix, at.study.zone)
-	c := at.t.Days[day]
-	known := at.t.Files[at.rest] != nil
+	c, known := at.t.Days[day], at.t.Files[at.rest] != nil
 	switch {
 	case c == nil || !c.needed() || known && s.away():
 		return ""
@@ -204,7 +244,7 @@ func (s *Source) planStat(at place) string {
 	}
 	at.t.reader.open(unix, false)
 	if at.t.reader.ordered() {
-		return s.window(at, day, day+Day(at.t.reader.days()-1), false)
+		return s.window(at, day, s.bounded(at, day, day+Day(at.t.reader.days()-1), waitedWindow), false)
 	}
 	return s.moment(at, unix)
 }
@@ -247,7 +287,7 @@ func (s *Source) planDay(at place) string {
 
 // planRead names the window that brings the bytes of a file that the index knows: the day it belongs to, or more where files
 // are read in order.
-func (s *Source) planRead(at place, have func(backends.Entry) bool) string {
+func (s *Source) planRead(at place) string {
 	f := s.fileAt(at)
 	if f == nil {
 		return ""

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -111,9 +112,7 @@ func (c *client) request(ctx context.Context, q call) (*http.Request, error) {
 		return http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	}
 	form := url.Values{"access_key": {c.o.AccessKey.Reveal()}, "secret_key": {c.o.SecretKey.Reveal()}}
-	for k, v := range q.form {
-		form[k] = v
-	}
+	maps.Copy(form, q.form)
 	text := form.Encode()
 	c.bytesOut.Add(int64(len(text)))
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(text))
@@ -139,8 +138,7 @@ func (c *client) count(q call) {
 // transportError says what became of a request without an answer. The address in net/http's own text is left out: with it goes nothing secret
 // today, but nobody keeps that so.
 func (c *client) transportError(ctx context.Context, err error) error {
-	var outer *url.Error
-	if errors.As(err, &outer) {
+	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
 	}
 	switch {
@@ -156,7 +154,7 @@ func (c *client) transportError(ctx context.Context, err error) error {
 
 // refused reads why. Most errors of a Beiwe server have no text at all.
 func refused(resp *http.Response) error {
-	head, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) //nolint:errcheck // the status says enough
+	head, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
 	e := &answerError{status: resp.StatusCode}
 	text := strings.TrimSpace(string(head))
 	e.html = strings.HasPrefix(text, "<")
@@ -214,8 +212,7 @@ func (c *client) once(ctx context.Context, q call, use func(io.Reader) error) er
 
 // passing reports whether trying again can help: gateways that gave up, connections that broke.
 func passing(err error) bool {
-	var answer *answerError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*answerError](err); ok {
 		return answer.status == http.StatusBadGateway || answer.status == http.StatusServiceUnavailable ||
 			answer.status == http.StatusGatewayTimeout || answer.status == http.StatusTooManyRequests
 	}

@@ -49,7 +49,6 @@ func always(now time.Time) stretch {
 
 func (s stretch) holds(unix int64) bool     { return s.from <= unix && unix <= s.to }
 func (s stretch) covers(other stretch) bool { return s.from <= other.from && other.to <= s.to }
-func (s stretch) empty() bool               { return s.from > s.to }
 
 func (s stretch) clip(other stretch) stretch {
 	return stretch{max(s.from, other.from), min(s.to, other.to)}

@@ -48,27 +48,28 @@ func (s *Source) planDocument(at place, name string, need backends.Need, have fu
 	if at.missing {
 		return ""
 	}
-	stale := func(file string) bool {
-		d := at.study.Docs[file]
-		return d == nil || !s.away() && s.o.Now().Sub(d.asked) >= docTTL
-	}
-	bundle := func(file string) string { return bundleDoc + "/" + at.study.ID + "/" + file }
-	if _, known := documents()[at.rest]; at.rest != "" {
-		d := at.study.Docs[at.rest]
-		lost := need == backends.ToRead && d != nil && !d.Missing && !have(d.entry(name))
-		if known && (stale(at.rest) || lost) {
-			return bundle(at.rest)
+	wanted := []string{at.rest}
+	if at.rest == "" {
+		if wanted = nil; need == backends.ToList {
+			wanted = sortedKeys(documents())
 		}
-		return ""
 	}
-	if need == backends.ToList {
-		for _, file := range sortedKeys(documents()) {
-			if stale(file) {
-				return bundle(file)
-			}
+	for _, file := range wanted {
+		if _, known := documents()[file]; !known {
+			continue
+		}
+		d := at.study.Docs[file]
+		lost := need == backends.ToRead && d != nil && !d.Missing && !have(d.entry(name))
+		if lost || s.stale(d) {
+			return bundleDoc + "/" + at.study.ID + "/" + file
 		}
 	}
 	return ""
+}
+
+// stale reports whether a document must be read (again).
+func (s *Source) stale(d *document) bool {
+	return d == nil || !s.away() && s.o.Now().Sub(d.asked) >= docTTL
 }
 
 func (s *Source) listDocuments(name string, at place) ([]backends.Entry, error) {

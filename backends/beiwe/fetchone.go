@@ -60,7 +60,7 @@ func (s *Source) readWhole(ctx context.Context, e backends.Entry) (*bytes.Reader
 // the first file.
 func (j *job) probe(ctx context.Context) error {
 	exists := map[string]bool{}
-	for _, name := range knownStreams() {
+	for _, name := range Streams() {
 		if !j.s.wanted(name) || j.s.lacks(name) {
 			continue
 		}

@@ -14,7 +14,7 @@ const smallSummary = 1 << 20
 
 const (
 	zstdTTL    = 24 * time.Hour // how long it is believed that a server has version 2, or not
-	recentDays = 8 // what a partial refreshing looks back
+	recentDays = 8              // what a partial refreshing looks back
 	wholeEvery = 12 * time.Hour
 )
 
@@ -125,27 +125,27 @@ func (m summary) add(r row) error {
 }
 
 // takeSummary notes the bytes of all days from a day on: those that it does not name hold nothing (any more).
-func (st *study) takeSummary(said summary, from Day) (changes []backends.Change) {
-	if st.NoSummary {
+func (s *study) takeSummary(said summary, from Day) (changes []backends.Change) {
+	if s.NoSummary {
 		return nil
 	}
 	moved := map[string]bool{} // directories below which something differs
 	for id, streams := range said {
 		for stream, days := range streams {
-			before := len(st.person(id).Streams)
-			t := st.person(id).stream(stream)
+			before := len(s.person(id).Streams)
+			t := s.person(id).stream(stream)
 			if t.takeDays(days, from) {
-				moved[st.Folder+"/"+id+"/"+stream] = true
+				moved[s.Folder+"/"+id+"/"+stream] = true
 			}
-			if len(st.person(id).Streams) != before {
-				moved[st.Folder], moved[st.Folder+"/"+id] = true, true
+			if len(s.person(id).Streams) != before {
+				moved[s.Folder], moved[s.Folder+"/"+id] = true, true
 			}
 		}
 	}
-	for id, p := range st.People {
+	for id, p := range s.People {
 		for stream, t := range p.Streams {
 			if said[id][stream] == nil && t.takeDays(nil, from) {
-				moved[st.Folder+"/"+id+"/"+stream] = true
+				moved[s.Folder+"/"+id+"/"+stream] = true
 			}
 		}
 	}

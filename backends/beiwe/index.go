@@ -104,6 +104,9 @@ func (s *study) ready() {
 	}
 }
 
+// unknown reports whether nothing was ever heard of the study but its name.
+func (s *study) unknown() bool { return s.whole.IsZero() && len(s.People) == 0 }
+
 func (s *study) person(id string) *person {
 	p := s.People[id]
 	if p == nil {

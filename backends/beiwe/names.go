@@ -9,9 +9,9 @@ import (
 	"studyfs/backends"
 )
 
-// The streams of the server's own list (constants/data_stream_constants.py), in the order of their names. A zip may hold others: they pass
-// through.
-func knownStreams() []string {
+// Streams returns the streams of the servers' own list (constants/data_stream_constants.py), in the order of their names. A zip may hold
+// others: they pass through.
+func Streams() []string {
 	return []string{
 		"accelerometer", "ambient_audio", "app_log", "audio_recordings", "bluetooth", "calls", "devicemotion", "gps", "gyro", "identifiers",
 		"ios_log", "magnetometer", "power_state", "proximity", "reachability", "survey_answers", "survey_timings", "texts", "wifi",
@@ -31,19 +31,6 @@ func heavy(stream string) bool {
 		return true
 	}
 	return false
-}
-
-// uploadName is what a phone calls an unchunked stream in the path of an upload, which is the file's chunk path.
-func uploadName(stream string) string {
-	switch stream {
-	case "survey_answers":
-		return "surveyAnswers"
-	case "audio_recordings":
-		return "voiceRecording"
-	case "ambient_audio":
-		return "ambientAudio"
-	}
-	return stream
 }
 
 // member is what the path of a zip's member, or of a file in the mount, tells.
@@ -184,6 +171,3 @@ func folderName(title string) string {
 	}
 	return strings.TrimSpace(name)
 }
-
-// Streams returns the streams that servers are known to have, in order of their names.
-func Streams() []string { return knownStreams() }

@@ -77,11 +77,6 @@ func (o *Options) check() error {
 		return fmt.Errorf("%w: there are none", backends.ErrAuth)
 	}
 	o.URL = strings.TrimRight(o.URL, "/")
-	for _, s := range o.Streams {
-		if !validStream(s) {
-			return fmt.Errorf("%q is not the name of a stream", s)
-		}
-	}
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 type stored struct {
 	Format  int
 	Server  string
+	Shown   string // what was shown of it: what is complete depends on that
 	Studies map[string]*study
 	Without []string
 	Zstd    capability
@@ -33,7 +34,7 @@ func (s *Source) Snapshot(since uint64) ([]byte, uint64) {
 	}
 	var out bytes.Buffer
 	err := gob.NewEncoder(&out).Encode(stored{
-		Format: indexFormat, Server: s.o.URL, Studies: s.index.Studies, Without: slices.Sorted(maps.Keys(s.without)),
+		Format: indexFormat, Server: s.o.URL, Shown: s.shownText(), Studies: s.index.Studies, Without: slices.Sorted(maps.Keys(s.without)),
 		Zstd: s.index.zstd, Tried: s.index.tried,
 	})
 	if err != nil {
@@ -59,6 +60,9 @@ func (s *Source) Restore(raw []byte) error {
 			return fmt.Errorf("stored index: %w", err)
 		}
 		x.Studies[id] = st
+		if in.Shown != s.shownText() {
+			st.incomplete()
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,32 +73,52 @@ func (s *Source) Restore(raw []byte) error {
 	return nil
 }
 
+// shownText tells apart what is shown by different options.
+func (s *Source) shownText() string { return fmt.Sprint(s.o.Since, s.o.Until, s.o.Streams) }
+
+// incomplete forgets that directories were complete.
+func (s *study) incomplete() {
+	for _, p := range s.People {
+		p.probed = time.Time{}
+		for _, t := range p.Streams {
+			t.Listed, t.Whole, t.Recent = false, 0, 0
+		}
+	}
+}
+
 // check makes what was read fit for use, or says why it cannot be.
-func (st *study) check(id string) error {
-	if st == nil || st.ID != id || !validStudy(id) || st.Folder == "" || !backends.ValidName(st.Folder) {
+func (s *study) check(id string) error {
+	if s == nil || s.ID != id || !validStudy(id) || s.Folder == "" || !backends.ValidName(s.Folder) {
 		return errors.New("a study that cannot be one")
 	}
-	st.ready()
-	if st.People == nil {
-		st.People = map[string]*person{}
+	s.ready()
+	if s.People == nil {
+		s.People = map[string]*person{}
 	}
-	if st.Docs == nil {
-		st.Docs = map[string]*document{}
+	if s.Docs == nil {
+		s.Docs = map[string]*document{}
 	}
-	for name, p := range st.People {
+	for name, p := range s.People {
 		if p == nil || !validPerson(name) {
 			return errors.New("a participant that cannot be one")
 		}
-		if p.Streams == nil {
-			p.Streams = map[string]*stream{}
+		if err := p.check(s); err != nil {
+			return err
 		}
-		for name, t := range p.Streams {
-			if t == nil || !validStream(name) {
-				return errors.New("a stream that cannot be one")
-			}
-			if err := t.check(st); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+func (p *person) check(s *study) error {
+	if p.Streams == nil {
+		p.Streams = map[string]*stream{}
+	}
+	for name, t := range p.Streams {
+		if t == nil || !validStream(name) {
+			return errors.New("a stream that cannot be one")
+		}
+		if err := t.check(s); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -63,10 +63,11 @@ const (
 
 // How long answers are believed that nothing tells of changes of.
 const (
-	studiesTTL = 15 * time.Minute // the list of studies, the roster
-	recentTTL  = 15 * time.Minute // the last two weeks of unchunked streams, whose byte counts lag behind
-	wholeTTL   = 24 * time.Hour   // and their whole history
-	missTTL    = 60 * time.Second // that a name is missing
+	studiesTTL = 15 * time.Minute   // the list of studies, the roster
+	recentSpan = 14 * secondsPerDay // seconds that are looked at anew so often
+	recentTTL  = 15 * time.Minute   // the last two weeks of unchunked streams, whose byte counts lag behind
+	wholeTTL   = 24 * time.Hour     // and their whole history
+	missTTL    = 60 * time.Second   // that a name is missing
 	docTTL     = 10 * time.Minute
 	awayPause  = 10 * time.Second // how long a server that did not answer is left alone where the index has an answer
 )

@@ -1,6 +1,7 @@
 package beiwe
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -75,15 +76,18 @@ func (s *Source) placeInStudy(at *place, rest string) {
 	if at.p != nil {
 		at.t = at.p.Streams[at.stream]
 	}
-	at.missing = at.missing || !s.wanted(at.stream) || at.t == nil && !slices.Contains(knownStreams(), at.stream)
-	if at.hidden != byDayDir || at.rest == "" {
-		return
+	known := at.t != nil || slices.Contains(Streams(), at.stream)
+	at.missing = at.missing || !known || !s.wanted(at.stream)
+	if at.hidden == byDayDir && at.rest != "" {
+		s.placeInDay(at)
 	}
-	day, rest := cut(at.rest)
-	var err error
-	at.day, err = ParseDay(day)
-	at.rest = rest
-	at.missing = at.missing || err != nil || !s.shownDay(at.day)
+}
+
+func (s *Source) placeInDay(at *place) {
+	text, rest := cut(at.rest)
+	day, err := ParseDay(text)
+	at.day, at.rest = day, rest
+	at.missing = at.missing || err != nil || !s.shownDay(day)
 }
 
 // wanted reports whether a stream is one of those that are shown.
@@ -110,23 +114,25 @@ func (s *Source) entry(name string) (backends.Entry, bool) {
 		return dir, false
 	case at.hidden == byIDDir && at.study != nil:
 		return link(name, "../"+at.study.Folder), true
-	case at.hidden == controlDir && at.rest != "":
+	case at.rest == "":
+		return dir, true
+	case at.hidden == controlDir:
 		d := at.study.Docs[at.rest]
 		if d == nil || d.Missing {
 			return dir, false
 		}
 		return d.entry(name), true
-	case at.rest == "":
-		return dir, true
 	case at.t == nil:
 		return dir, false
+	}
+	f := at.t.Files[at.rest]
+	switch {
+	case f == nil:
+		return dir, at.t.hasFolder(at.rest)
 	case at.hidden == byDayDir:
-		return s.dayEntry(name, at)
+		return link(name, dayTarget(at)), dayOf(f.At, at.study.zone) == at.day
 	}
-	if f := at.t.Files[at.rest]; f != nil && s.shown(at.study)(f.At) {
-		return f.entry(name), true
-	}
-	return dir, at.t.hasFolder(at.rest)
+	return f.entry(name), s.shown(at.study)(f.At)
 }
 
 // hasFolder reports whether files lie below a path.
@@ -141,14 +147,6 @@ func (t *stream) hasFolder(rest string) bool {
 
 func link(name, target string) backends.Entry {
 	return backends.Entry{Name: name, Link: target, Size: int64(len(target)), Version: target}
-}
-
-// dayEntry is a name in .by-day: a link into the stream, or a survey's folder.
-func (s *Source) dayEntry(name string, at place) (backends.Entry, bool) {
-	if f := at.t.Files[at.rest]; f != nil {
-		return link(name, dayTarget(at)), dayOf(f.At, at.study.zone) == at.day
-	}
-	return backends.Entry{Name: name, Dir: true}, at.t.hasFolder(at.rest)
 }
 
 // dayTarget leads from .by-day/STUDY/PERSON/STREAM/DAY/FILE to STUDY/PERSON/STREAM/FILE.
@@ -178,11 +176,7 @@ func (s *Source) children(name string) ([]backends.Entry, error) {
 }
 
 // errNotYet says that a directory has not been complete yet.
-var errNotYet = errNotComplete{}
-
-type errNotComplete struct{}
-
-func (errNotComplete) Error() string { return "not all of it has been fetched yet" }
+var errNotYet = errors.New("not all of it has been fetched yet")
 
 func (s *Source) listStudies(name string, at place) ([]backends.Entry, error) {
 	if s.index.asked.IsZero() && len(s.index.Studies) == 0 {
@@ -207,7 +201,7 @@ func sorted(all []backends.Entry) []backends.Entry {
 // listPeople shows the participants who have data: analysis scripts stumble over folders without.
 func (s *Source) listPeople(name string, at place) ([]backends.Entry, error) {
 	st := at.study
-	if st.asked.IsZero() && st.whole.IsZero() && len(st.People) == 0 {
+	if st.asked.IsZero() && st.unknown() {
 		return nil, errNotYet
 	}
 	var all []backends.Entry

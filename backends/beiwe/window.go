@@ -31,13 +31,13 @@ const (
 const noStreams = "-"
 
 func (w window) String() string {
-	flags := ""
+	var flags strings.Builder
 	for _, f := range []struct {
 		on   bool
 		text string
 	}{{w.plain, "p"}, {w.ahead, "a"}, {w.whole, "w"}, {w.probe, "s"}} {
 		if f.on {
-			flags += f.text
+			flags.WriteString(f.text)
 		}
 	}
 	streams := strings.Join(w.streams, ",")
@@ -45,7 +45,7 @@ func (w window) String() string {
 		streams = noStreams
 	}
 	return strings.Join([]string{
-		bundleWindow, w.study, w.person, streams, strconv.FormatInt(w.span.from, 10), strconv.FormatInt(w.span.to, 10), "f" + flags,
+		bundleWindow, w.study, w.person, streams, strconv.FormatInt(w.span.from, 10), strconv.FormatInt(w.span.to, 10), "f" + flags.String(),
 	}, "/")
 }
 
@@ -139,23 +139,10 @@ func (p *person) joins(first string, r run, shown func(Day) bool) []string {
 	streams := []string{first}
 	total := r.bytes
 	for _, name := range sortedKeys(p.Streams) {
-		t := p.Streams[name]
 		if name == first || heavy(name) || unchunked(name) || !shown(r.to) {
 			continue
 		}
-		var bytes int64
-		fits := true
-		for d, c := range t.Days {
-			if d < r.from || d > r.to {
-				continue
-			}
-			if c.needed() {
-				bytes += c.Bytes
-				fits = fits && c.Plain == r.plain
-			} else if c.Bytes > 0 {
-				fits = false
-			}
-		}
+		bytes, fits := p.Streams[name].within(r)
 		if fits && bytes > 0 && bytes <= smallStream && total+bytes <= waitedWindow {
 			streams = append(streams, name)
 			total += bytes
@@ -163,6 +150,21 @@ func (p *person) joins(first string, r run, shown func(Day) bool) []string {
 	}
 	slices.Sort(streams)
 	return streams
+}
+
+// within is what a stream needs of a run of days, and whether it needs no more than that: nothing complete lies in it, and no day
+// wants another kind of fetch.
+func (t *stream) within(r run) (bytes int64, fits bool) {
+	for d, c := range t.Days {
+		switch {
+		case d < r.from || d > r.to:
+		case c.needed() && c.Plain == r.plain:
+			bytes += c.Bytes
+		case c.needed() || c.Bytes > 0:
+			return 0, false
+		}
+	}
+	return bytes, true
 }
 
 // stretchOf is the time of a run of days. Where the zone is only a guess it takes in what other zones would call these days.
