@@ -40,12 +40,13 @@ func newClient(o *Options) *client {
 	transport := o.Transport
 	if transport == nil {
 		transport = &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second}).DialContext,
-			TLSHandshakeTimeout: o.Timeouts.Dial,
-			MaxIdleConnsPerHost: 4,
-			IdleConnTimeout:     100 * time.Second, // the server's own limit is 120 s
-			DisableCompression:  true,              // there is none to be had
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   o.Timeouts.Dial,
+			MaxIdleConnsPerHost:   4,
+			ResponseHeaderTimeout: o.Timeouts.FirstByte,
+			IdleConnTimeout:       100 * time.Second, // the server's own limit is 120 s
+			DisableCompression:    true,              // there is none to be had
 		}
 	}
 	return &client{o: o, http: &http.Client{
@@ -144,12 +145,21 @@ func (c *client) transportError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, errRedirect):
 		return fmt.Errorf("%w: %w", backends.ErrBadAnswer, errRedirect)
-	case errors.Is(context.Cause(ctx), errStalled):
+	case errors.Is(context.Cause(ctx), errStalled), ctx.Err() == nil && timeout(err):
 		return fmt.Errorf("%w: %w", backends.ErrUnreachable, errStalled)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
 	return fmt.Errorf("%w: %w", backends.ErrUnreachable, err)
+}
+
+// timeout reports whether a server that was reached gave no answer in time.
+func timeout(err error) bool {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return false
+	}
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
 }
 
 // refused reads why. Most errors of a Beiwe server have no text at all.
@@ -178,13 +188,13 @@ func refused(resp *http.Response) error {
 // tries is how often a request is made that fails for reasons of the moment.
 const tries = 5
 
-// get makes a request until it succeeds, use included, or fails for good. use reads the body; what it returns is an
+// do makes a request until it succeeds, use included, or fails for good. use reads the body; what it returns is an
 // error of this try.
 func (c *client) do(ctx context.Context, q call, use func(io.Reader) error) error {
 	deadline := c.o.Now().Add(c.o.Timeouts.Retry)
 	for n := 1; ; n++ {
 		err := c.once(ctx, q, use)
-		if err == nil || ctx.Err() != nil || !passing(err) || n == tries || c.o.Now().After(deadline) {
+		if err == nil || ctx.Err() != nil || !passing(err) || n == tries || n > 1 && c.o.Now().After(deadline) {
 			c.note(err)
 			return wrapped(q.op, err)
 		}

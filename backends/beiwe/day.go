@@ -27,7 +27,11 @@ func (d Day) String() string { return time.Unix(int64(d)*secondsPerDay, 0).UTC()
 // start is the first second of the day in zone. A day whose midnight a clock change skips begins where the clock goes on.
 func (d Day) start(zone *time.Location) int64 {
 	y, m, n := time.Unix(int64(d)*secondsPerDay, 0).UTC().Date()
-	return time.Date(y, m, n, 0, 0, 0, 0, zone).Unix()
+	at := time.Date(y, m, n, 0, 0, 0, 0, zone).Unix()
+	for dayOf(at, zone) < d { // the midnight that a clock change skips: clocks change by quarters of an hour at the least
+		at += 15 * 60
+	}
+	return at
 }
 
 // end is the last second of the day in zone: days of 23, 25 and other hours exist.

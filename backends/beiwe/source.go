@@ -241,6 +241,19 @@ func (s *Source) ReadRange(ctx context.Context, e backends.Entry, off, n int64) 
 	return io.NopCloser(io.NewSectionReader(body, off, n)), nil
 }
 
+// ServerName tells what the server calls a file that the index holds, and the hash that it gave for its contents last, both as its registry has
+// them. Either can be "": not told yet.
+func (s *Source) ServerName(name string) (chunkPath, hash string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.place(name)
+	f := s.fileAt(at)
+	if f == nil {
+		return "", ""
+	}
+	return f.chunkPath(at.study.ID, at.person, at.stream, at.rest), f.Hash
+}
+
 // away reports whether the server did not answer just now. The caller holds mu.
 func (s *Source) away() bool { return !s.failed.IsZero() && s.o.Now().Sub(s.failed) < awayPause }
 

@@ -296,3 +296,13 @@ func TestMissingNames(t *testing.T) {
 		t.Error("an unknown participant exists")
 	}
 }
+
+func day(t *testing.T, at time.Time) beiwe.Day {
+	t.Helper()
+	zone, _ := time.LoadLocation("America/New_York")
+	d, err := beiwe.ParseDay(at.In(zone).Format("2006-01-02"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}

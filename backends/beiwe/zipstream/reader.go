@@ -164,14 +164,18 @@ func (z *Reader) member() (Member, error) {
 	m := Member{Name: h.name, Size: h.size, Stored: h.size}
 	z.raw.start(h)
 	z.open, z.count, z.size, z.limit, z.plain = true, 0, h.size, z.o.MaxMember, &z.raw
-	if err := z.checkName(h.name); err != nil {
+	packed := false
+	if z.o.Zstd {
+		m.Name, packed = strings.CutSuffix(h.name, ".zst")
+	}
+	if err := z.checkName(m.Name); err != nil {
 		return Member{}, err
 	}
 	if h.size > z.o.MaxMember {
 		return Member{}, z.fail(fmt.Errorf("%w: %d bytes", ErrBomb, h.size))
 	}
-	if name, ok := strings.CutSuffix(h.name, ".zst"); ok && z.o.Zstd {
-		m.Name, m.Zstd = name, true
+	if packed {
+		m.Zstd = true
 		if m.Size, err = z.unpack(h.size); err != nil {
 			return Member{}, z.fail(err)
 		}
