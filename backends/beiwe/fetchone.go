@@ -120,7 +120,8 @@ func (j *job) probeStream(ctx context.Context, name string) error {
 // Progress is one fetch under way.
 type Progress struct {
 	Streams  []string `json:"streams"`
-	From, To string   // days
+	From     string   `json:"from"` // the first day
+	To       string   `json:"to"`
 	Objects  int      `json:"objects"`
 	Bytes    int64    `json:"bytes"`
 	Expected int64    `json:"expected"` // 0 if nobody knows

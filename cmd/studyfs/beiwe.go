@@ -29,6 +29,8 @@ type beiweSpec struct {
 	Until     string        `json:"until,omitempty"`
 	Lock      []string      `json:"lock,omitempty"` // streams whose contents never lie in clear on this disk
 	Refresh   time.Duration `json:"refresh,omitempty"`
+
+	secrets map[string]backends.Secret // what studies lock files with; stays in this process
 }
 
 // buildBeiwe makes a source of its settings: the account comes from the keyring, or from the environment.
@@ -42,6 +44,7 @@ func (l *loaded) buildBeiwe(name string, c sourceConfig) (sourceSpec, error) {
 	s.Beiwe = &beiweSpec{
 		Server: account.URL, Section: c.Section, AccessKey: account.AccessKey.Reveal(), SecretKey: account.SecretKey.Reveal(),
 		Streams: c.Streams, Since: c.Since, Until: c.Until, Lock: c.Lock, Refresh: time.Duration(c.Refresh),
+		secrets: account.Secrets,
 	}
 	if s.Name == "" {
 		if s.Name = kindBeiwe; validFolder(c.Section) {

@@ -28,7 +28,7 @@ func (a *app) configCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return a.showConfig(origin) },
 	}
 	show.Flags().BoolVar(&origin, "origin", false, "also tell where each comes from")
-	c.AddCommand(show)
+	c.AddCommand(show, a.keyringCommand())
 	return c
 }
 

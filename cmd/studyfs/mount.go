@@ -16,6 +16,8 @@ the configuration: one folder each.
 
 A SOURCE is one of
   empatica:KEYS.csv       an organisation, with the Data Access Keys as the Empatica portal gives them
+  beiwe:SECTION           the studies of a Beiwe account in mano's keyring (--keyring, NRG_KEYRING_PASS); "beiwe:" alone takes the
+                          account from BEIWE_URL, BEIWE_ACCESS_KEY and BEIWE_SECRET_KEY
   hcp:                    the Human Connectome Project (keys from the AWS profile "hcp", or --profile)
   s3://bucket/prefix/     any S3 prefix (--profile, --anonymous, --requester-pays, --endpoint-url)
   NAME                    a [source.NAME] of the configuration
@@ -25,7 +27,7 @@ has died left mounted at DIR is cleared first. A keys file that others can read,
 that git does not ignore is warned of.
 
 Nothing is ever written to a source. Exit code 3: mounted, but not every source answered.`,
-		Example: "  studyfs mount empatica:keys.csv ~/empatica\n  studyfs mount s3://openneuro.org/ds000001/ ~/ds1 --anonymous",
+		Example: "  studyfs mount empatica:keys.csv ~/empatica\n  studyfs mount beiwe:beiwe.onnela ~/beiwe --lock gps\n  studyfs mount s3://openneuro.org/ds000001/ ~/ds1 --anonymous",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return nil

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -100,10 +98,7 @@ func (p passphrases) ask(what, question string) (backends.Secret, error) {
 	}()
 	select {
 	case a := <-answers:
-		switch {
-		case errors.Is(a.err, io.EOF):
-			return backends.Secret{}, &failure{What: what, Why: "no passphrase was given", Do: "type it, or put it into the variable " + envKeyringPass, Code: exitPermission}
-		case a.err != nil:
+		if a.err != nil {
 			return backends.Secret{}, fmt.Errorf("read passphrase: %w", a.err)
 		}
 		return backends.NewSecret(string(a.text)), nil

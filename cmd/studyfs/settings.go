@@ -173,9 +173,10 @@ func (n nameList) String() string { return strings.Join(n, ",") }
 func (n *nameList) UnmarshalText(text []byte) error {
 	*n = nil
 	for name := range strings.SplitSeq(string(text), ",") {
-		if name = strings.TrimSpace(name); name != "" {
-			*n = append(*n, name)
+		if name = strings.TrimSpace(name); name == "" {
+			return fmt.Errorf("%q has an empty name; write gps,calls", text)
 		}
+		*n = append(*n, name)
 	}
 	return nil
 }

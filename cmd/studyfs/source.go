@@ -161,15 +161,23 @@ func (l *loaded) parseSource(arg string) (sourceSpec, []string, error) {
 	if !hasScheme {
 		return sourceSpec{}, nil, l.unknownSource(arg)
 	}
+	if err := l.address(&c, scheme, rest, arg); err != nil {
+		return sourceSpec{}, nil, err
+	}
+	return l.build("", c, exitUsage)
+}
+
+// address takes a SOURCE that is no name of the configuration apart.
+func (l *loaded) address(c *sourceConfig, scheme, rest, arg string) error {
 	switch scheme {
 	case kindEmpatica:
 		if rest == "" {
-			return sourceSpec{}, nil, usagef("empatica: needs the keys file: empatica:KEYS.csv")
+			return usagef("empatica: needs the keys file: empatica:KEYS.csv")
 		}
 		c.Kind, c.Keys = kindEmpatica, "file:"+rest
 	case kindHCP:
 		if rest != "" {
-			return sourceSpec{}, nil, usagef("%s: hcp: takes nothing after the colon", arg)
+			return usagef("%s: hcp: takes nothing after the colon", arg)
 		}
 		c.Kind = kindHCP
 	case kindS3:
@@ -177,11 +185,11 @@ func (l *loaded) parseSource(arg string) (sourceSpec, []string, error) {
 	case kindBeiwe:
 		c.Kind, c.Section = kindBeiwe, rest
 	case "azure", "dir":
-		return sourceSpec{}, nil, &failure{What: strconv.Quote(arg), Why: "sources of kind " + scheme + " are not in this version yet", Code: exitUsage}
+		return &failure{What: strconv.Quote(arg), Why: "sources of kind " + scheme + " are not in this version yet", Code: exitUsage}
 	default:
-		return sourceSpec{}, nil, l.unknownSource(arg)
+		return l.unknownSource(arg)
 	}
-	return l.build("", c, exitUsage)
+	return nil
 }
 
 func (l *loaded) unknownSource(arg string) error {
@@ -200,11 +208,15 @@ func (l *loaded) unknownSource(arg string) error {
 }
 
 // build makes a source of its settings. wrongURL is the exit code for a URL that cannot be one.
-func (l *loaded) build(name string, c sourceConfig, wrongURL int) (s sourceSpec, notices []string, err error) {
+func (l *loaded) build(name string, c sourceConfig, wrongURL int) (sourceSpec, []string, error) {
 	if c.Kind == kindBeiwe {
-		s, err = l.buildBeiwe(name, c)
+		s, err := l.buildBeiwe(name, c)
 		return s, nil, err
 	}
+	return buildS3(name, c, wrongURL)
+}
+
+func buildS3(name string, c sourceConfig, wrongURL int) (s sourceSpec, notices []string, err error) {
 	s = sourceSpec{
 		Name: name, Kind: c.Kind, Endpoint: c.EndpointURL, Region: c.Region,
 		Profile: c.Profile, Anonymous: c.Anonymous, RequesterPays: c.RequesterPays,

@@ -184,8 +184,27 @@ func printMounts(w io.Writer, mounts []mountStatus) error {
 		if m.Log != "" {
 			fmt.Fprintf(w, "  log: %s\n", m.Log) //nolint:errcheck // said already
 		}
+		for _, s := range m.Sources {
+			printFetching(w, s)
+		}
 	}
 	return nil
+}
+
+// printFetching tells how far fetches are that take long.
+func printFetching(w io.Writer, s sourceStatus) {
+	for _, f := range s.Fetching {
+		of := ""
+		if f.Expected > 0 {
+			of = " of about " + humanBytes(f.Expected)
+		}
+		what := "fetching "
+		if f.Ahead {
+			what = "fetching ahead "
+		}
+		fmt.Fprintf(w, "  %s%s of %s to %s: %d files, %s%s, for %s\n", what, strings.Join(f.Streams, ", "), f.From, f.To, //nolint:errcheck // said already
+			f.Objects, humanBytes(f.Bytes), of, time.Duration(f.Seconds*float64(time.Second)).Round(time.Second))
+	}
 }
 
 func hiddenNote(m mountStatus) string {
