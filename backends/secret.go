@@ -2,17 +2,25 @@ package backends
 
 import "log/slog"
 
-// Secret is a text that must not be seen. Every way of printing it gives "REDACTED"; Reveal gives the text.
-type Secret struct{ text string }
+// Secret is a text that must not be seen. Every way of printing it gives "REDACTED"; Reveal gives the text. Two Secrets are
+// compared by what they reveal, not with ==.
+type Secret struct {
+	text *string // a pointer, since fmt prints unexported fields of unexported fields without asking them: so it gives an address
+}
 
 // NewSecret hides text.
-func NewSecret(text string) Secret { return Secret{text} }
+func NewSecret(text string) Secret { return Secret{&text} }
 
 // Reveal returns the text, for the one call that needs it.
-func (s Secret) Reveal() string { return s.text }
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
 
 // Empty reports whether there is nothing to hide.
-func (s Secret) Empty() bool { return s.text == "" }
+func (s Secret) Empty() bool { return s.Reveal() == "" }
 
 const redacted = "REDACTED"
 

@@ -1,10 +1,7 @@
 package cache
 
 import (
-	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -14,70 +11,28 @@ import (
 	"studyfs/backends"
 )
 
-type (
-	bodyReader = io.Reader
-	sealFunc   = func() (backends.Entry, error)
-)
-
-// adopt takes an object whose name and version are known only at its end, and makes its bytes cache. Small ones wait in memory for their name, larger
-// ones in a spill. That the disk refuses is no error: the bytes are fetched again when somebody wants them.
-func (s *Store) adopt(ctx context.Context, size int64, body bodyReader, seal sealFunc) error {
-	head, ok := s.buffers.Get().(*bytes.Buffer)
-	if !ok {
-		head = &bytes.Buffer{}
-	}
-	defer s.buffers.Put(head)
-	head.Reset()
-	if size < 0 || size > s.o.SmallFile {
-		size = s.o.SmallFile + 1
-	}
-	if _, err := io.CopyN(head, body, size); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if int64(head.Len()) > s.o.SmallFile {
-		return s.adoptLarge(ctx, io.MultiReader(head, body), seal)
-	}
-	if _, err := io.Copy(io.Discard, body); err != nil { // its end is where a body tells that it was right
+// adopt takes an object whose name and version are known only at its end, and makes its bytes cache; see [backends.Put].
+// That the local disk refuses is no error: the bytes are fetched again when somebody wants them.
+func (s *Store) adopt(ctx context.Context, size int64, body io.Reader, seal func() (backends.Entry, error)) error {
+	p := &pending{s: s}
+	defer p.free()
+	if err := p.take(ctx, size, body); err != nil {
 		return err
 	}
 	e, err := seal()
 	if err != nil {
 		return err
 	}
-	s.fill(ctx, e, head)
+	if e.Size != p.size {
+		return fmt.Errorf("fetch: %w: %d bytes came of an object of %d", backends.ErrBadAnswer, p.size, e.Size)
+	}
+	s.fill(ctx, e, p)
 	return nil
 }
 
-// adoptLarge spills a body until its name is known.
-func (s *Store) adoptLarge(ctx context.Context, body bodyReader, seal sealFunc) error {
-	spill, err := newSpill(s.home.dir)
-	if err != nil {
-		s.disk.failed(s.now())
-		_, err := io.Copy(io.Discard, body)
-		if err == nil {
-			_, err = seal()
-		}
-		return err
-	}
-	defer spill.close()
-	if err := spill.take(body); err != nil {
-		return err
-	}
-	e, err := seal()
-	if err != nil {
-		return err
-	}
-	if plain, err := spill.again(); err == nil && spill.broken == nil {
-		s.fill(ctx, e, plain)
-	} else {
-		s.disk.failed(s.now())
-	}
-	return nil
-}
-
-// fill writes the bytes of e, all of them, where they are not there already.
-func (s *Store) fill(ctx context.Context, e backends.Entry, plain io.Reader) {
-	if e.Size <= 0 || e.Dir || e.Link != "" {
+// fill writes the bytes of e where they are not there already.
+func (s *Store) fill(ctx context.Context, e backends.Entry, from *pending) {
+	if e.Size == 0 || e.Dir || e.Link != "" || from.lost {
 		return
 	}
 	o, err := s.acquire(ctx, s.idOf(e), e.Size)
@@ -85,18 +40,21 @@ func (s *Store) fill(ctx context.Context, e backends.Entry, plain io.Reader) {
 		return
 	}
 	defer s.release(o)
-	if o.whole() || o.file == nil {
+	if s.noteOpen(o); o.file == nil || o.complete() {
 		return
 	}
 	buf := s.cache.memory.scratch()
 	defer s.cache.memory.pool.Put(buf)
 	for block := range blockCount(e.Size) {
-		_, n := bytesOf(span{block, block + 1}, e.Size)
-		if _, err := io.ReadFull(plain, (*buf)[:n]); err != nil {
+		if o.known(block) {
+			continue
+		}
+		plain, err := from.block(block, buf)
+		if err != nil {
 			s.disk.failed(s.now())
 			return
 		}
-		if err := s.keep(o, block, (*buf)[:n]); err != nil {
+		if err := s.keep(o, block, plain); err != nil {
 			return
 		}
 	}
@@ -107,64 +65,187 @@ func (s *Store) fill(ctx context.Context, e backends.Entry, plain io.Reader) {
 func (o *object) whole() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.file != nil && o.blocks != nil && o.blocks.count() == blockCount(o.size)
+	return o.file != nil && o.blocks.count() == blockCount(o.size)
 }
 
-// spill is a file without a name that holds a body until it gets one. What is in it may be what must never lie in clear on this disk: so
-// it is encrypted, with a key that nobody has but this value.
+// known reports whether a block is here and was found right since the object was opened.
+func (o *object) known(block int64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.blocks.valid.has(block) && o.checked.has(block)
+}
+
+// pending holds the bytes of an object until its name is known: a small one in memory, since only the name tells whether it
+// may lie in clear on the local disk, a larger one in a spill.
+type pending struct {
+	s      *Store
+	size   int64     // of what has come
+	blocks []*[]byte // what has come, each counted against the memory of the process; while spilling one, for working
+	lost   bool      // the local disk refused: what comes is read, and forgotten
+
+	spilling bool
+	spill    *spill // nil where the local disk refused
+}
+
+// take reads body to its end. Its errors are the body's.
+func (p *pending) take(ctx context.Context, size int64, body io.Reader) error {
+	if size > p.s.o.SmallFile {
+		p.toSpill()
+	}
+	for {
+		buf, err := p.room(ctx)
+		if err != nil {
+			return err
+		}
+		n, end, err := readBlock(body, *buf)
+		if err != nil {
+			return err
+		}
+		if n > 0 && p.spilling {
+			p.lost = p.lost || !p.s.spilled(p.spill, p.size/BlockSize, (*buf)[:n])
+		}
+		p.size += int64(n)
+		if end {
+			return nil
+		}
+	}
+}
+
+// room returns the buffer for the next block. Who holds buffers waits for no more of them, or two could wait for each
+// other: where there are none left, the disk takes over.
+func (p *pending) room(ctx context.Context) (*[]byte, error) {
+	switch {
+	case p.spilling && len(p.blocks) > 0:
+		return p.blocks[0], nil
+	case len(p.blocks) == 0:
+		buf, err := p.s.cache.memory.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p.blocks = append(p.blocks, buf)
+		return buf, nil
+	case p.size <= p.s.o.SmallFile: // there may be nothing more to come
+		if buf, ok := p.s.cache.memory.tryGet(); ok {
+			p.blocks = append(p.blocks, buf)
+			return buf, nil
+		}
+	}
+	p.toSpill()
+	return p.blocks[0], nil
+}
+
+// toSpill moves what is in memory to the disk. All blocks of it are full ones.
+func (p *pending) toSpill() {
+	spill, err := newSpill(p.s.home)
+	if err != nil {
+		p.s.disk.failed(p.s.now())
+		p.lost = true
+	}
+	p.spilling, p.spill = true, spill
+	for i, buf := range p.blocks {
+		p.lost = p.lost || !p.s.spilled(spill, int64(i), *buf)
+		if i > 0 {
+			p.s.cache.memory.put(buf)
+		}
+	}
+	p.blocks = p.blocks[:min(1, len(p.blocks))]
+}
+
+// block returns the plain bytes of one block, in buf or in memory of its own.
+func (p *pending) block(block int64, buf *[]byte) ([]byte, error) {
+	_, n := bytesOf(span{block, block + 1}, p.size)
+	if !p.spilling {
+		return (*p.blocks[block])[:n], nil
+	}
+	return p.spill.read(block, (*buf)[:n+sealOverhead])
+}
+
+func (p *pending) free() {
+	for _, buf := range p.blocks {
+		p.s.cache.memory.put(buf)
+	}
+	p.spill.close()
+}
+
+// readBlock fills p, or less at the end of r. An error is none of its own, so a stream that broke off is not taken for
+// one that ended.
+func readBlock(r io.Reader, p []byte) (n int, end bool, err error) {
+	for n < len(p) {
+		k, err := r.Read(p[n:])
+		n += k
+		if err == io.EOF {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
+	}
+	return n, false, nil
+}
+
+// spilled writes one block to a spill; false: the disk refused, though the cache gave way.
+func (s *Store) spilled(to *spill, block int64, plain []byte) bool {
+	buf := s.cache.memory.scratch()
+	defer s.cache.memory.pool.Put(buf)
+	err := to.write(block, plain, *buf)
+	if u := s.cache.usage; err != nil && u.makeRoom(u.limit/10) {
+		err = to.write(block, plain, *buf)
+	}
+	if err != nil {
+		s.disk.failed(s.now())
+	}
+	return err == nil
+}
+
+// spill is a file without a name that holds an object until it gets one. What is in it may be what must never lie in
+// clear on this disk: so its blocks are sealed, with a key that only this value has, and that seals nothing else.
 type spill struct {
-	file   *os.File
-	block  cipher.Block
-	broken error // of the local disk
+	file *os.File
+	key  *sealer
 }
 
-func newSpill(dir string) (*spill, error) {
-	file, err := os.CreateTemp(dir, "spill-")
+func newSpill(h *home) (*spill, error) {
+	key := make([]byte, 32)
+	rand.Read(key)
+	sealer, err := newSealer(key, objectID{})
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(file.Name()); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	key := make([]byte, 32)
-	rand.Read(key)
-	block, err := aes.NewCipher(key)
+	file, err := os.CreateTemp(h.dir, spillPrefix)
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, fmt.Errorf("spill: %w", err)
 	}
-	return &spill{file: file, block: block}, nil
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, errors.Join(fmt.Errorf("spill: %w", err), file.Close())
+	}
+	return &spill{file, sealer}, nil
 }
 
-// stream is the key stream from the beginning; a key is used for one spill only.
-func (p *spill) stream() cipher.Stream {
-	return cipher.NewCTR(p.block, make([]byte, aes.BlockSize))
-}
+const spillPrefix = "spill-"
 
-// take writes body to its end. Its errors are the body's; those of the disk are kept.
-func (p *spill) take(body io.Reader) error {
-	w := cipher.StreamWriter{S: p.stream(), W: diskWriter{p}}
-	_, err := io.Copy(w, body)
+// write seals a block in buf and writes it.
+func (p *spill) write(block int64, plain, buf []byte) error {
+	if p == nil {
+		return errDisk
+	}
+	_, err := p.file.WriteAt(p.key.seal(buf[:0], block, plain), block*(BlockSize+sealOverhead))
 	return err
 }
 
-// diskWriter swallows bytes once the disk has failed, so that the body is read to its end.
-type diskWriter struct{ p *spill }
-
-func (d diskWriter) Write(b []byte) (int, error) {
-	if d.p.broken == nil {
-		_, d.p.broken = d.p.file.Write(b)
-	}
-	return len(b), nil
-}
-
-// again reads what was taken.
-func (p *spill) again() (io.Reader, error) {
-	if _, err := p.file.Seek(0, io.SeekStart); err != nil {
+// read fills sealed with a block and opens it there.
+func (p *spill) read(block int64, sealed []byte) ([]byte, error) {
+	if _, err := io.ReadFull(io.NewSectionReader(p.file, block*(BlockSize+sealOverhead), int64(len(sealed))), sealed); err != nil {
 		return nil, fmt.Errorf("spill: %w", err)
 	}
-	return cipher.StreamReader{S: p.stream(), R: p.file}, nil
+	plain, ok := p.key.open(block, sealed)
+	if !ok {
+		return nil, fmt.Errorf("spill: %w: other bytes than were written", errDisk)
+	}
+	return plain, nil
 }
 
 func (p *spill) close() {
-	p.file.Close() //nolint:errcheck // it has no name: nothing is left
+	if p != nil {
+		p.file.Close() //nolint:errcheck // it has no name: nothing is left
+	}
 }

@@ -30,13 +30,22 @@ func (b *budget) get(ctx context.Context) (*[]byte, error) {
 	return b.scratch(), nil
 }
 
-// scratch returns a buffer that is not counted, for a use that waits for nothing: comparing a checksum. It goes back
-// into pool. Were it counted, stalled fetches could keep cached bytes from being read.
+// tryGet is get for who holds buffers already, and must not wait for others who do the same.
+func (b *budget) tryGet() (*[]byte, bool) {
+	if !b.sem.TryAcquire(BlockSize) {
+		return nil, false
+	}
+	b.used.Add(BlockSize)
+	return b.scratch(), true
+}
+
+// scratch returns a buffer that is not counted, for a use that waits for nothing: comparing a checksum. It has room for a
+// sealed block. It goes back into pool. Were it counted, stalled fetches could keep cached bytes from being read.
 func (b *budget) scratch() *[]byte {
 	if buf, ok := b.pool.Get().(*[]byte); ok {
 		return buf
 	}
-	fresh := make([]byte, BlockSize)
+	fresh := make([]byte, BlockSize, BlockSize+sealOverhead)
 	return &fresh
 }
 

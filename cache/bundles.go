@@ -2,9 +2,10 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,37 +28,41 @@ type bundler interface {
 	backends.Indexed
 }
 
-// maxRounds bounds how many bundles one call may need: a stream of years comes in hundreds of windows.
-const maxRounds = 10_000
-
-// maxSame bounds the directories whose last listing is kept to be handed out again.
-const maxSame = 10_000
+const (
+	maxRounds = 10_000 // bundles that one call may need: a stream of years comes in hundreds of windows
+	maxAgain  = 3      // times that one call fetches the same: what moved on the server meanwhile is asked for again
+)
 
 // bundled asks a bundler for what names need, one fetch for all who wait for the same. It is safe for concurrent use.
 type bundled struct {
 	s   *Store
 	src bundler
 
-	mu         sync.Mutex // guards all below; no I/O under it
-	flights    map[string]*bundleFlight
-	ahead      bool // a flight that nobody waited for at first is under way
-	same       map[string][]backends.Entry
-	generation uint64 // of the index that was stored last
+	mu      sync.Mutex // guards all below; no I/O under it
+	flights map[string]*bundleFlight
+	ahead   bool // a flight that nobody waited for at first is under way
+	last    *lastLists
+	stored  uint64 // generation of the index that was stored last
 }
 
 // bundleFlight is one fetch of a bundle on its way. It runs on the store's context: a caller who leaves takes nothing
-// from the others. It is cancelled when the last has left, unless it was begun ahead of need.
+// from the others. It is cancelled when the last one gives up. Its fields are guarded by the bundled's mu.
 type bundleFlight struct {
-	cancel  context.CancelFunc
+	cancel context.CancelFunc
+	ahead  bool // begun before anybody waited
+
 	waiters int
 	kept    bool          // it goes on whoever leaves
+	left    bool          // cancelled since nobody wants it; not to be joined any more
 	err     error         // set before done is closed
 	done    chan struct{} // closed at the end
-	step    chan struct{} // closed and made anew whenever an object has arrived; guarded by the bundled's mu
+	step    chan struct{} // closed and made anew whenever an object has come
 }
 
+// newBundled returns what drives src. Of a [backends.Change], src tells with no lock held: versions that are gone are removed from the
+// local disk on the spot, so that nothing which came afterwards can be taken for them.
 func newBundled(s *Store, src bundler) *bundled {
-	b := &bundled{s: s, src: src, flights: map[string]*bundleFlight{}, same: map[string][]backends.Entry{}}
+	b := &bundled{s: s, src: src, flights: map[string]*bundleFlight{}, last: newLastLists(maxLast)}
 	src.Watch(func(c backends.Change) {
 		s.dropAll(c.Gone)
 		s.o.Changed(c)
@@ -70,10 +75,13 @@ func (b *bundled) lookup(ctx context.Context, name string) (backends.Entry, erro
 	if name == "" {
 		return backends.Entry{Dir: true}, nil
 	}
-	if _, base := backends.Split(name); !backends.ValidName(name) || isProbe(base) {
+	if !backends.ValidName(name) {
 		return backends.Entry{}, fmt.Errorf("lookup: %w", backends.ErrNotExist)
 	}
-	failed := b.satisfy(ctx, name, backends.ToStat)
+	var failed error
+	if _, base := backends.Split(name); !isProbe(base) {
+		failed = b.satisfy(ctx, name, backends.ToStat)
+	}
 	e, err := b.src.Stat(ctx, name)
 	if failed != nil && (err != nil || !outage(failed)) {
 		return backends.Entry{}, failed
@@ -82,7 +90,7 @@ func (b *bundled) lookup(ctx context.Context, name string) (backends.Entry, erro
 }
 
 // list returns the children of dir after whatever had to be fetched for them; the same slice as long as nothing
-// differs.
+// differs, since by that the kernel's copy of a directory is known to be good.
 func (b *bundled) list(ctx context.Context, dir string) ([]backends.Entry, error) {
 	failed := b.satisfy(ctx, dir, backends.ToList)
 	if failed != nil && !outage(failed) {
@@ -90,21 +98,21 @@ func (b *bundled) list(ctx context.Context, dir string) ([]backends.Entry, error
 	}
 	var all []backends.Entry
 	for e, err := range b.src.List(ctx, dir) {
+		if err != nil && failed != nil {
+			return nil, failed
+		}
 		if err != nil {
-			return nil, errors.Join(failed, err)
+			return nil, err
 		}
 		all = append(all, e)
 	}
+	byName := func(x, y backends.Entry) int { return strings.Compare(x.Name, y.Name) }
+	if !slices.IsSortedFunc(all, byName) {
+		slices.SortFunc(all, byName)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if last, ok := b.same[dir]; ok && slices.Equal(last, all) {
-		return last, nil
-	}
-	if len(b.same) >= maxSame {
-		clear(b.same)
-	}
-	b.same[dir] = all
-	return all, nil
+	return b.last.keep(dir, all), nil
 }
 
 func (b *bundled) fresh(dir string) time.Duration { return b.src.Fresh(dir) }
@@ -114,56 +122,93 @@ func (b *bundled) expire(string) {}
 
 // satisfy fetches until name needs nothing more.
 func (b *bundled) satisfy(ctx context.Context, name string, need backends.Need) error {
-	last := ""
+	fetched := map[string]int{}
 	for range maxRounds {
 		bundle := b.src.Bundle(name, need, b.have)
 		if bundle == "" {
 			return nil
 		}
-		if bundle == last {
-			return fmt.Errorf("fetch: %w: what was fetched is wanted again", backends.ErrBadAnswer)
+		if fetched[bundle] >= maxAgain {
+			return fmt.Errorf("fetch: %w: what was fetched is wanted again and again", backends.ErrBadAnswer)
 		}
 		enough := func() bool { // an answer may be there long before the bundle's end
 			return need == backends.ToStat && b.src.Bundle(name, need, b.have) != bundle
 		}
-		if err := b.wait(ctx, bundle, enough); err != nil {
+		seen, err := b.wait(ctx, bundle, enough)
+		if err != nil {
 			return err
 		}
-		last = bundle
+		if seen != someOfIt {
+			fetched[bundle]++
+		}
 	}
 	return fmt.Errorf("fetch: %w: no end of it", backends.ErrBadAnswer)
 }
 
+// sight is what a caller has seen of a flight.
+type sight uint8
+
+const (
+	someOfIt sight = iota // it goes on
+	itsEnd                // what came before the caller did may be evicted again
+	allOfIt
+)
+
 // wait fetches a bundle, or waits for it if it is on its way, until its end or until ready.
-func (b *bundled) wait(ctx context.Context, bundle string, ready func() bool) error {
-	b.mu.Lock()
-	f := b.flights[bundle]
-	if f == nil {
-		f = b.launch(bundle, false) //nolint:contextcheck // a flight is shared: it lives on the store's context
+func (b *bundled) wait(ctx context.Context, bundle string, ready func() bool) (sight, error) {
+	f, seen, err := b.join(ctx, bundle)
+	if err != nil {
+		return someOfIt, err
 	}
-	f.waiters++
-	b.mu.Unlock()
-	defer func() { b.leave(bundle, f, ctx.Err() != nil) }()
+	defer func() { b.leave(f, ctx.Err() != nil) }()
 	for {
 		b.mu.Lock()
 		step := f.step
 		b.mu.Unlock()
 		if ready() {
-			return nil
+			return someOfIt, nil
 		}
 		select {
 		case <-f.done:
-			return f.err
+			if f.err != nil && ready() { // it broke off behind what was wanted
+				return someOfIt, nil
+			}
+			return seen, f.err
 		case <-step:
 		case <-ctx.Done():
-			return ctx.Err()
+			return someOfIt, ctx.Err()
 		}
 	}
 }
 
-// leave takes one from those who wait. A flight whose last one gave up is cancelled; one that somebody has got what he wanted of goes on: what
-// it still brings is what he will want next.
-func (b *bundled) leave(bundle string, f *bundleFlight, gaveUp bool) {
+// join returns the flight of a bundle, begun if there is none, held once for the caller, and what he will have seen of it at its
+// end. One that was cancelled is waited for first: a source brings no bundle twice at once.
+func (b *bundled) join(ctx context.Context, bundle string) (*bundleFlight, sight, error) {
+	for {
+		seen := itsEnd
+		b.mu.Lock()
+		f := b.flights[bundle]
+		if f == nil {
+			f = b.launch(bundle, false) //nolint:contextcheck // a flight is shared: it lives on the store's context
+			seen = allOfIt
+		}
+		if !f.left {
+			f.waiters++
+			b.mu.Unlock()
+			return f, seen, nil
+		}
+		b.mu.Unlock()
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, seen, ctx.Err()
+		}
+	}
+}
+
+// leave takes one from those who wait. A flight whose last one gave up is cancelled; one of which somebody has got what he
+// wanted goes on: what it still brings is what he will want next.
+func (b *bundled) leave(f *bundleFlight, gaveUp bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f.waiters--
@@ -171,29 +216,27 @@ func (b *bundled) leave(bundle string, f *bundleFlight, gaveUp bool) {
 		f.kept = true
 	}
 	if f.waiters == 0 && !f.kept {
+		f.left = true
 		f.cancel()
-		if b.flights[bundle] == f {
-			delete(b.flights, bundle) // whoever comes now begins anew
-		}
 	}
 }
 
 // launch begins a flight. The caller holds mu.
 func (b *bundled) launch(bundle string, ahead bool) *bundleFlight {
 	ctx, cancel := context.WithCancel(b.s.ctx)
-	f := &bundleFlight{cancel: cancel, kept: ahead, done: make(chan struct{}), step: make(chan struct{})}
+	f := &bundleFlight{
+		cancel: cancel, ahead: ahead, kept: ahead, done: make(chan struct{}), step: make(chan struct{}),
+	}
 	b.flights[bundle] = f
 	b.s.flying.Go(func() {
 		defer cancel()
-		f.err = b.src.Fetch(ctx, bundle, func(ctx context.Context, size int64, body bodyReader, seal sealFunc) error {
-			err := b.s.adopt(ctx, size, body, seal)
-			b.stepped(f)
-			return err
+		err := b.src.Fetch(ctx, bundle, func(ctx context.Context, size int64, body io.Reader, seal func() (backends.Entry, error)) error {
+			defer b.stepped(f)
+			return b.s.adopt(ctx, size, body, seal)
 		})
 		b.mu.Lock()
-		if b.flights[bundle] == f {
-			delete(b.flights, bundle)
-		}
+		f.err = err
+		delete(b.flights, bundle)
 		if ahead {
 			b.ahead = false
 		}
@@ -211,27 +254,29 @@ func (b *bundled) stepped(f *bundleFlight) {
 	f.step = make(chan struct{})
 }
 
-// bring fetches the bytes of e into o, which is the object of that version. It returns without them where the local disk keeps none: then they
-// are read past it.
+// bring fetches the bytes of e into o, the object of that version. It returns without them, and without an error, where
+// the local disk keeps none: then they are read past it.
 func (b *bundled) bring(ctx context.Context, e backends.Entry, o *object) error {
-	for last := ""; !o.whole(); {
+	if o.file == nil || o.complete() {
+		return nil
+	}
+	fetched := map[string]sight{}
+	for range maxRounds {
 		bundle := b.src.Bundle(e.Name, backends.ToRead, b.have)
-		if bundle == "" || bundle == last {
+		if bundle == "" || fetched[bundle] >= allOfIt || o.whole() {
 			break
 		}
-		if err := b.wait(ctx, bundle, o.whole); err != nil {
+		seen, err := b.wait(ctx, bundle, o.whole)
+		if err != nil {
 			return err
 		}
-		last = bundle
+		fetched[bundle] += seen // twice its end is enough, too
 	}
 	now, err := b.src.Stat(ctx, e.Name)
-	switch {
-	case err != nil:
-		return err
-	case now.Version != e.Version && !o.whole():
-		return fmt.Errorf("open: %w", backends.ErrChanged)
+	if err == nil && now.Version != e.Version {
+		err = fmt.Errorf("open: %w", backends.ErrChanged)
 	}
-	return nil
+	return err
 }
 
 // readAhead begins what a reader of name will likely want next. One such flight at a time: the server has others to
@@ -249,7 +294,8 @@ func (b *bundled) readAhead(name string) {
 	}
 }
 
-// have reports whether all bytes of an entry are kept; by the books alone, once they are complete.
+// have reports whether all bytes of an entry are kept; by the books alone, once they are complete. Sources call it with
+// their own locks held: it calls none of theirs.
 func (b *bundled) have(e backends.Entry) bool {
 	if e.Size == 0 {
 		return true
@@ -261,60 +307,8 @@ func (b *bundled) have(e backends.Entry) bool {
 	switch {
 	case o != nil:
 		return o.whole()
-	case !b.s.scanned.Load(): // the books are not complete yet
+	case !b.s.scanned.Load():
 		return b.s.State(e) == Cached
 	}
 	return b.s.cache.usage.whole(b.s, id, e.Size)
-}
-
-// restore gives the source the index of an earlier run.
-func (b *bundled) restore() {
-	raw, err := readSealed(b.file(), clearCodec{})
-	if raw == nil {
-		return
-	}
-	if err == nil {
-		err = b.src.Restore(raw)
-	}
-	if err != nil {
-		b.s.log.Warn("the stored index is of no use; beginning anew", "err", err)
-		return
-	}
-	_, b.generation = b.src.Snapshot(0)
-}
-
-// save stores the source's index if it has moved.
-func (b *bundled) save() error {
-	b.mu.Lock()
-	since := b.generation
-	b.mu.Unlock()
-	raw, generation := b.src.Snapshot(since)
-	if raw == nil || generation == since {
-		return nil
-	}
-	if err := writeSealed(b.file(), clearCodec{}, raw); err != nil {
-		return err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.generation = generation
-	return nil
-}
-
-func (b *bundled) file() string { return b.s.home.path("listing") }
-
-// keepSaved stores the index every now and then, until the store closes.
-func (b *bundled) keepSaved() {
-	ticker := time.NewTicker(saveEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-b.s.ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if err := b.save(); err != nil {
-			b.s.disk.failed(b.s.now())
-		}
-	}
 }

@@ -5,6 +5,9 @@
 // bytes. Every object version has a sparse data file and a block map beside it. Nothing read from the local disk is
 // believed unchecked: a map or a block that fails a test is a miss, never an error and never a wrong byte.
 //
+// Where a source's objects arrive only together (bundled), the source keeps the listing: the cache fetches the bundles that
+// it names, once for all who wait, and takes in every object as it comes.
+//
 // One block is fetched once however many readers wait for it; a reader that leaves takes nothing from the others.
 // The bytes of a Reader are of one version, or it fails with backends.ErrChanged.
 package cache

@@ -52,6 +52,7 @@ func openHome(dir string) (*home, error) {
 			return nil, err
 		}
 	}
+	removeSpills(h.dir)
 	if h.key, err = readOrMakeKey(h.path("key")); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
@@ -86,6 +87,17 @@ func removeAbandoned(dir string) {
 			os.RemoveAll(d) //nolint:errcheck // tried again next time
 			lock.Close()    //nolint:errcheck // removed
 		}
+	}
+}
+
+// removeSpills removes what a process left that was killed between making a spill and taking its name away.
+func removeSpills(dir string) {
+	left, err := filepath.Glob(filepath.Join(dir, spillPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, path := range left {
+		os.Remove(path) //nolint:errcheck // tried again next time
 	}
 }
 

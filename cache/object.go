@@ -16,7 +16,7 @@ import (
 //
 //	disk  held for reading around "is this block valid, then read or write it", for writing by eviction only,
 //	      so that no hole is punched under a reader. Only local I/O happens under it.
-//	mu    a leaf: guards the fields below it.
+//	mu    guards the fields below it; under it only the books' lock is taken, and local I/O done by load alone.
 type object struct {
 	store *Store
 	id    objectID
@@ -51,6 +51,8 @@ const maxCached = 1 << 40
 
 // load opens or makes the data file and reads the map. It never fails: without a file the object is read uncached.
 func (o *object) load() {
+	o.mu.Lock() // those who only ask how much is here do not wait for loaded
+	defer o.mu.Unlock()
 	if o.size > maxCached {
 		o.blocks, o.checked = newBlockMap(o.id, 0), nil
 		return
@@ -64,6 +66,7 @@ func (o *object) load() {
 	path := o.store.dataPath(o.id)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
+		o.store.dropTwin(o.id, o.size)
 		o.create(path)
 		return
 	}
@@ -110,6 +113,7 @@ func (o *object) create(path string) {
 
 // reset throws away what a data file without a believable map holds.
 func (o *object) reset() {
+	o.store.cache.usage.forget(o.store, o.id, extentCount(o.size))
 	if err := errors.Join(o.file.Truncate(0), o.file.Truncate(o.id.fileSize(o.size))); err != nil {
 		o.store.disk.failed(o.store.now())
 		o.file.Close() //nolint:errcheck // given up
@@ -169,11 +173,14 @@ func (o *object) verify(block int64) bool {
 
 // spoil takes back that a block is right. The caller holds mu.
 func (o *object) spoil(block int64) {
-	if o.blocks.valid.has(block) {
-		o.blocks.valid.clear(block)
-		o.dirty = true
-		o.store.corrupt.Add(1)
+	if !o.blocks.valid.has(block) {
+		return
 	}
+	o.blocks.valid.clear(block)
+	o.dirty = true
+	o.store.corrupt.Add(1)
+	k := extentKey{o.store, o.id, block / extentBlocks}
+	o.store.cache.usage.note(k, o.blocks.bytesIn(k.blocks(o.size)))
 }
 
 // unseal copies plain bytes of one valid block, from the offset off of the object on. False: it does not open, and counts as missing from
@@ -181,9 +188,11 @@ func (o *object) spoil(block int64) {
 func (o *object) unseal(p []byte, off int64) bool {
 	block := off / BlockSize
 	at, n := o.id.stored(span{block, block + 1}, o.size)
-	buf := make([]byte, n)
-	if _, err := io.ReadFull(io.NewSectionReader(o.file, at, n), buf); err == nil {
-		if plain, ok := o.sealer.open(block, buf); ok {
+	buf := o.store.cache.memory.scratch()
+	defer o.store.cache.memory.pool.Put(buf)
+	sealed := (*buf)[:n]
+	if _, err := io.ReadFull(io.NewSectionReader(o.file, at, n), sealed); err == nil {
+		if plain, ok := o.sealer.open(block, sealed); ok {
 			copy(p, plain[off-block*BlockSize:])
 			return true
 		}
@@ -195,15 +204,10 @@ func (o *object) unseal(p []byte, off int64) bool {
 }
 
 func (o *object) matches(block int64, want uint32) bool {
+	buf := o.store.cache.memory.scratch()
+	defer o.store.cache.memory.pool.Put(buf)
 	off, n := o.id.stored(span{block, block + 1}, o.size)
-	var data []byte
-	if n <= BlockSize {
-		buf := o.store.cache.memory.scratch()
-		defer o.store.cache.memory.pool.Put(buf)
-		data = (*buf)[:n]
-	} else {
-		data = make([]byte, n)
-	}
+	data := (*buf)[:n]
 	_, err := io.ReadFull(io.NewSectionReader(o.file, off, n), data)
 	return err == nil && blockSum(o.id, block, data) == want
 }
@@ -216,7 +220,9 @@ func (o *object) land(block int64, data []byte) error {
 		return errDisk
 	}
 	if o.sealer != nil {
-		data = o.sealer.seal(nil, block, data)
+		buf := o.store.cache.memory.scratch()
+		defer o.store.cache.memory.pool.Put(buf)
+		data = o.sealer.seal((*buf)[:0], block, data)
 	}
 	if _, err := o.file.WriteAt(data, block*o.id.stride()); err != nil {
 		return fmt.Errorf("%w: %w", errDisk, err)
@@ -283,6 +289,19 @@ func (o *object) evict(s span) bool {
 		o.store.log.Warn("cannot free cache space", "err", err)
 	}
 	return true
+}
+
+// pin keeps eviction from the object until unpin.
+func (o *object) pin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pins++
+}
+
+func (o *object) unpin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pins--
 }
 
 // present counts the blocks of s that are here and those that are not.

@@ -37,7 +37,7 @@ func (r *Reader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if err := o.store.guard.check(ctx, o.store); err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.store.o.Timeout)
+	ctx, cancel := o.store.limit(ctx)
 	defer cancel()
 	want := covering(off, int64(len(p)))
 	if !r.pinned {
@@ -199,16 +199,10 @@ func (r *Reader) pinIfComplete() {
 	if o.size == 0 {
 		return
 	}
-	o.mu.Lock()
-	o.pins++ // first, so that nothing is evicted while it is being looked at
-	o.mu.Unlock()
-	if o.complete() {
-		r.pinned = true
-		return
+	o.pin() // first, so that nothing is evicted while it is being looked at
+	if r.pinned = o.complete(); !r.pinned {
+		o.unpin()
 	}
-	o.mu.Lock()
-	o.pins--
-	o.mu.Unlock()
 }
 
 // Pin returns the local file that holds the whole object, checked, open for reading and safe from eviction and
@@ -223,9 +217,7 @@ func (r *Reader) Close() error {
 	r.mu.Unlock()
 	r.o.letGo(held)
 	if r.pinned {
-		r.o.mu.Lock()
-		r.o.pins--
-		r.o.mu.Unlock()
+		r.o.unpin()
 	}
 	r.o.store.release(r.o)
 	return nil

@@ -60,6 +60,16 @@ func (s *Store) noteUse(id objectID, m *blockMap) {
 	}
 }
 
+// noteOpen is noteUse for an object that is opened before the scan has come to it, which passes over open ones.
+func (s *Store) noteOpen(o *object) {
+	if s.scanned.Load() {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s.noteUse(o.id, o.blocks)
+}
+
 func (s *Store) isOpen(id objectID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

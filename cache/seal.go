@@ -6,16 +6,22 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"os"
+	"strings"
 )
 
-// Seal says which objects must never lie in clear on the local disk.
+// Seal says which objects must never lie in clear on the local disk. Their blocks are AES-256-GCM there, under keys that are
+// made of Key for each version of each object.
 type Seal struct {
-	Key    []byte                 // any secret; the caller's, never written anywhere
-	Covers func(name string) bool // must always say the same of a name
+	// Key is any secret that is hard to guess, not empty. It is the caller's: it must not change while the store is open, and is never
+	// written anywhere. With another key than in an earlier run, what is sealed is fetched again.
+	Key []byte
+	// Covers reports whether an object's bytes are sealed. It says the same of a name always, and must not block.
+	Covers func(name string) bool
 	// Label names the choice that Covers makes. When it differs from that of an earlier run, all kept blocks are removed
-	// first: among them may be clear ones of what is covered now.
+	// first: among them may be clear ones of what is covered now. It is written down in clear.
 	Label string
 }
 
@@ -52,8 +58,9 @@ func (id objectID) fileSize(size int64) int64 {
 	return size + blockCount(size)*sealOverhead
 }
 
-// sealer seals the blocks of one object version. The key is the object's own and a nonce is the block's number: one and the same block of one
-// version is always the same bytes, so sealing it again after an eviction tells nothing.
+// sealer seals the blocks of one object version. The key is the version's own and a nonce is the block's number: a nonce may not serve
+// for two texts under one key, and it does not, since a block of one version is always the same bytes. So sealing it again
+// after an eviction, or beside another fetch, gives the same sealed bytes, and there is nothing to keep count of.
 type sealer struct {
 	aead cipher.AEAD
 	id   objectID
@@ -70,6 +77,10 @@ func (s *Store) sealer(id objectID) (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newSealer(key, id)
+}
+
+func newSealer(key []byte, id objectID) (*sealer, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
@@ -97,19 +108,48 @@ func (s *sealer) open(block int64, sealed []byte) ([]byte, bool) {
 // covers reports whether the bytes of a name must be sealed.
 func (o *SourceOptions) covers(name string) bool { return o.Seal != nil && o.Seal.Covers(name) }
 
-// keepLabel removes what an earlier choice of what is sealed left, and notes the present one.
-func (s *Store) keepLabel() error {
-	label := ""
-	if s.o.Seal != nil {
-		label = s.o.Seal.Label
+// dropTwin removes what the same version left in the other form, clear or sealed.
+func (s *Store) dropTwin(id objectID, size int64) {
+	if s.o.Seal == nil {
+		return
 	}
+	id[len(id)-1] ^= sealedBit
+	s.unlink(id)
+	s.cache.usage.forget(s, id, extentCount(size))
+}
+
+// keepSealed removes what an earlier run left that must not, or cannot, be used in this one: everything where the choice of what is
+// sealed was another, and what was sealed with another key. A file notes both for the next run.
+func (s *Store) keepSealed() error {
 	path := s.home.path("sealed")
 	before, err := os.ReadFile(path)
-	if err == nil && string(before) == label || errors.Is(err, os.ErrNotExist) && label == "" {
-		return nil
-	}
-	if err := os.RemoveAll(s.home.path("blocks")); err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return os.WriteFile(path, []byte(label), 0o600)
+	now := ""
+	if s.o.Seal != nil {
+		if len(s.o.Seal.Key) == 0 {
+			return errors.New("sealing needs a key")
+		}
+		check, err := hkdf.Key(sha256.New, s.o.Seal.Key, s.home.key, "studyfs key check", 16)
+		if err != nil {
+			return err
+		}
+		now = hex.EncodeToString(check) + "\n" + s.o.Seal.Label
+	}
+	if string(before) == now {
+		return nil
+	}
+	_, labelBefore, _ := strings.Cut(string(before), "\n")
+	_, label, _ := strings.Cut(now, "\n")
+	if len(before) > 0 && now != "" && labelBefore == label {
+		s.home.maps(func(id objectID, _ string) {
+			if id.sealed() {
+				s.unlink(id)
+			}
+		})
+	} else if err := os.RemoveAll(s.home.path("blocks")); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(now), 0o600)
 }

@@ -59,7 +59,6 @@ type Store struct {
 	lister  *lister     // lists, where the listing is ours
 	bundles *bundled    // lists, where the source keeps an index
 	scanned atomic.Bool // what earlier runs left is in the books
-	buffers sync.Pool   // of *bytes.Buffer, for objects that wait for their name
 	slots   slots
 	disk    *diskHealth
 	guard   guard
@@ -91,7 +90,7 @@ func (c *Cache) Open(ctx context.Context, src backends.Source, o SourceOptions) 
 		slots: newSlots(o.Parallel), disk: &diskHealth{log: c.log}, objects: map[objectID]*object{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if err := s.keepLabel(); err != nil {
+	if err := s.keepSealed(); err != nil {
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("cache directory: %w", err), h.close())
 	}
@@ -174,9 +173,12 @@ func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.noteOpen(o)
 	o.mu.Lock()
 	o.entry = e
 	o.mu.Unlock()
+	o.pin() // what comes for it, and what comes with that, must not push it out before it can be pinned as a whole
+	defer o.unpin()
 	r := &Reader{o: o, ahead: readahead{max: s.o.Window}}
 	hits, misses := o.present(span{0, blockCount(e.Size)})
 	if err := s.prepare(ctx, e, r); err != nil {

@@ -384,6 +384,9 @@ func diskUse(t *testing.T, dir string) (n int64) {
 			b, err = allocated(path)
 			n += b
 		}
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // evicted while we look
+		}
 		return err
 	}))
 	return n
