@@ -35,12 +35,12 @@ func (s *Store) fill(ctx context.Context, e backends.Entry, from *pending) {
 	if e.Size == 0 || e.Dir || e.Link != "" || from.lost {
 		return
 	}
-	o, err := s.acquire(ctx, s.idOf(e), e.Size)
+	o, err := s.acquireNoted(ctx, s.idOf(e), e.Size)
 	if err != nil {
 		return
 	}
 	defer s.release(o)
-	if s.noteOpen(o); o.file == nil || o.complete() {
+	if o.file == nil || o.complete() {
 		return
 	}
 	buf := s.cache.memory.scratch()

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"cmp"
+	"context"
 	"os"
 	"slices"
 	"strings"
@@ -60,14 +61,17 @@ func (s *Store) noteUse(id objectID, m *blockMap) {
 	}
 }
 
-// noteOpen is noteUse for an object that is opened before the scan has come to it, which passes over open ones.
-func (s *Store) noteOpen(o *object) {
-	if s.scanned.Load() {
-		return
+// acquireNoted is acquire for whoever will use the object. One that is opened before the scan has ended is taken into the books here, since
+// the scan passes over open ones; it has ended only if it had before the object could be seen as open.
+func (s *Store) acquireNoted(ctx context.Context, id objectID, size int64) (*object, error) {
+	early := !s.scanned.Load()
+	o, err := s.acquire(ctx, id, size)
+	if err == nil && early {
+		o.mu.Lock()
+		s.noteUse(o.id, o.blocks)
+		o.mu.Unlock()
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	s.noteUse(o.id, o.blocks)
+	return o, err
 }
 
 func (s *Store) isOpen(id objectID) bool {

@@ -169,11 +169,10 @@ func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
 		}
 		e = exact
 	}
-	o, err := s.acquire(ctx, s.idOf(e), e.Size)
+	o, err := s.acquireNoted(ctx, s.idOf(e), e.Size)
 	if err != nil {
 		return nil, err
 	}
-	s.noteOpen(o)
 	o.mu.Lock()
 	o.entry = e
 	o.mu.Unlock()
