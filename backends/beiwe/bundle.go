@@ -242,7 +242,7 @@ func (s *Source) planStatHour(at place, unix int64) string {
 	if b := s.onItsWay(at, unix, false); b != "" {
 		return b
 	}
-	at.t.reader.open(unix, false)
+	at.t.reader.open(unix, func() bool { return false })
 	if at.t.reader.ordered() {
 		return s.window(at, day, s.bounded(at, day, day+Day(at.t.reader.days()-1), waitedWindow), false)
 	}
@@ -330,7 +330,7 @@ func (s *Source) onItsWay(at place, unix int64, plain bool) string {
 // follow notes that a file is opened.
 func (s *Source) follow(at place, f *file) {
 	r := &at.t.reader
-	r.open(f.At, f.At > r.last && !at.t.between(r.last, f.At))
+	r.open(f.At, func() bool { return !at.t.between(r.last, f.At) })
 }
 
 // between reports whether a file lies between two moments.
@@ -368,6 +368,9 @@ func (s *Source) planAhead(at place, have func(backends.Entry) bool) string {
 		return ""
 	}
 	today := dayOf(f.At, at.study.zone)
+	if !r.look(today) {
+		return ""
+	}
 	missing, ok := s.firstMissing(at, today, today+mostDays, have)
 	if !ok || !r.near(today, missing) || s.onItsWay(at, missing.start(at.study.zone), false) != "" {
 		return ""

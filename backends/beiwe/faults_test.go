@@ -237,7 +237,7 @@ func TestOpenFileKeepsItsVersion(t *testing.T) {
 		return err == nil && now.Version != e.Version
 	})
 	p := make([]byte, e.Size)
-	if n, err := r.ReadAt(context.Background(), p, 0); (err != nil && err != io.EOF) || string(p[:n]) != string(before) {
+	if n, err := r.ReadAt(context.Background(), p, 0); (err != nil && !errors.Is(err, io.EOF)) || string(p[:n]) != string(before) {
 		t.Errorf("the open file changed: %d bytes, %v", n, err)
 	}
 	after, err := s.read(name)
@@ -313,5 +313,95 @@ func TestShownDaysAndStreams(t *testing.T) {
 	}
 	if _, err := s.store.Lookup(t.Context(), "Demo Study/"+ids[0]+"/calls"); !errors.Is(err, backends.ErrNotExist) {
 		t.Errorf("calls: %v", err)
+	}
+}
+
+// A stream that the server does not know (any more) is a "not found" for the whole request. The others must come all the same.
+func TestStreamThatTheServerLacks(t *testing.T) {
+	s, ids := quick(t, beiwetest.Options{NoSummary: true, NoSettings: true, Generation: beiwetest.MD5, Lacks: []string{"proximity", "gyro", "bluetooth"}}, 2,
+		"gps", "calls", "power_state")
+	s.open()
+	s.compare()
+	if _, err := s.store.List(t.Context(), "Demo Study/"+ids[0]+"/proximity"); err != nil {
+		t.Errorf("a stream that nobody has: %v", err)
+	}
+	s.reopen()
+	s.requests()
+	s.compare()
+	if n, text := s.requests(); n > 25 { // what the server lacks is remembered; streams that nobody has are looked for once
+		t.Errorf("%d requests after a restart: %s", n, text)
+	}
+}
+
+// A participant who is gone is "not found" too, and that is not the stream's fault.
+func TestParticipantWhoIsGone(t *testing.T) {
+	s, ids := quick(t, beiwetest.Options{}, 1, "gps")
+	s.open()
+	s.list("Demo Study")
+	s.srv.Fail(beiwetest.Fault{Path: "/get-data", Kind: beiwetest.Truncated404})
+	if _, err := s.store.List(t.Context(), "Demo Study/"+ids[0]+"/gps"); err == nil {
+		t.Error("listed")
+	}
+}
+
+// A study that is deleted on the server leaves the mount, and with it what was known of it.
+func TestStudyIsDeleted(t *testing.T) {
+	s, _ := quick(t, beiwetest.Options{V2: true}, 1, "gps")
+	s.o.Refresh = 50 * time.Millisecond
+	s.open()
+	s.compare()
+	s.srv.DeleteStudy(studyID)
+	eventually(t, func() bool { return len(s.list("")) == 0 })
+	if _, err := s.store.Lookup(t.Context(), "Demo Study"); !errors.Is(err, backends.ErrNotExist) {
+		t.Errorf("the study: %v", err)
+	}
+}
+
+// The server's list of streams grows: what it sends of a stream that this version does not know is shown.
+func TestStreamThatWeDoNotKnow(t *testing.T) {
+	for _, v2 := range []bool{false, true} {
+		s, ids := quick(t, beiwetest.Options{V2: v2}, 1, "gps")
+		route := map[bool]string{false: "/get-data/v1", true: "/get-data/v2"}[v2]
+		s.srv.Fail(beiwetest.Fault{Path: route, Kind: beiwetest.UnknownStream, After: 2})
+		s.open()
+		s.list("Demo Study/" + ids[0] + "/gps")
+		if got := s.list("Demo Study/" + ids[0]); !slices.Equal(got, []string{"ai_chat_logs", "gps"}) {
+			t.Fatalf("v2 %v: streams %v", v2, got)
+		}
+		got, err := s.read("Demo Study/" + ids[0] + "/ai_chat_logs/2026-01-01 00_00_00+00_00.csv")
+		if err != nil || !strings.HasSuffix(string(got), "hello") {
+			t.Errorf("v2 %v: %q, %v", v2, got, err)
+		}
+		s.close()
+	}
+}
+
+// Documents of the study as a whole: whole, right, and read again when the server's change.
+func TestDocuments(t *testing.T) {
+	s, ids := quick(t, beiwetest.Options{V2: true}, 2, "gps")
+	s.open()
+	dir := ".studyfs/Demo Study"
+	if got := s.list(dir); !slices.Equal(got, []string{"interventions.json", "participants.csv", "settings.json", "summary.csv", "survey_history.json"}) {
+		t.Fatalf("documents %v", got)
+	}
+	s.requests()
+	for _, name := range s.list(dir) {
+		got, err := s.read(dir + "/" + name)
+		if err != nil || len(got) == 0 {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		if strings.HasSuffix(name, ".csv") && !strings.Contains(string(got), ids[0]) {
+			t.Errorf("%s holds nobody:\n%s", name, got)
+		}
+	}
+	s.atMost(0, "documents that were listed")
+	if got := s.list(""); !slices.Equal(got, []string{"Demo Study"}) {
+		t.Errorf("the root shows %v", got)
+	}
+	s.srv.Fail(beiwetest.Fault{Path: "/get-study-settings", Kind: beiwetest.Garbage})
+	s.dir = t.TempDir()
+	s.reopen()
+	if _, err := s.store.Lookup(t.Context(), dir+"/settings.json"); err == nil || errors.Is(err, backends.ErrNotExist) {
+		t.Errorf("a login page as settings: %v", err)
 	}
 }

@@ -177,7 +177,7 @@ func TestReadingAhead(t *testing.T) {
 	var out strings.Builder
 	r := &reading{}
 	open := func(what string, hour int64, follows bool) {
-		r.open(hour*3600, follows)
+		r.open(hour*3600, func() bool { return follows })
 		fmt.Fprintf(&out, "%-28s hour %3d  ordered %-5v next window %2d days  near 3 days ahead %v\n", what, hour, r.ordered(), r.days(), r.near(0, 3))
 		if r.ordered() {
 			r.fetched()
@@ -223,7 +223,7 @@ func FuzzRestore(f *testing.F) {
 		bad[rand.IntN(len(bad))] ^= byte(1 + rand.IntN(255))
 		f.Add(bad)
 	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
+	f.Fuzz(func(_ *testing.T, raw []byte) {
 		in := &Source{o: o, index: newIndex(), without: map[string]bool{}}
 		if in.Restore(raw) != nil {
 			return

@@ -6,6 +6,7 @@ type reading struct {
 	last   int64 // the second of the file opened last
 	run    int   // how many were opened in order
 	window int   // days that the next fetch should bring
+	looked Day   // for a reader in this day it was looked last what is missing ahead
 }
 
 const (
@@ -15,17 +16,27 @@ const (
 	nearHours = 6  // a gap in the data of up to this long is still "the next file"
 )
 
-// open notes that the file of a moment was opened. follows tells that it is the next in the folder after the last one.
-func (r *reading) open(at int64, follows bool) {
+// open notes that the file of a moment was opened. follows tells whether it is the next in the folder after the last one; it is asked only
+// where the time between them does not tell.
+func (r *reading) open(at int64, follows func() bool) {
 	switch {
 	case at == r.last:
 		return // the same again, or another file of the hour
-	case follows, at > r.last && at-r.last <= nearHours*3600 && r.last != 0:
+	case r.last != 0 && at > r.last && (at-r.last <= nearHours*3600 || follows()):
 		r.run++
 	default:
-		r.run, r.window = 1, 0
+		r.run, r.window, r.looked = 1, 0, 0
 	}
 	r.last = at
+}
+
+// look reports whether it is time to look what is missing ahead of a day: once per day, since looking costs a look at every file.
+func (r *reading) look(today Day) bool {
+	if r.looked == today {
+		return false
+	}
+	r.looked = today
+	return true
 }
 
 // ordered reports whether files are being opened in order.

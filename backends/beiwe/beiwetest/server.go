@@ -30,13 +30,14 @@ type Options struct {
 	Now        func() time.Time
 	Seed       uint64 // of the order of members
 	Generation Generation
-	V2         bool // get-data/v2 exists
-	FileHashes int  // what get-participant-file-hashes answers: 500, or 404 if 0
-	NoSummary  bool // older than summary statistics
-	NoSettings bool // older than get-study-settings
-	NaiveNames bool // names without +00_00
-	MD5Newline bool // stored md5 values end in a newline
-	LagSurveys bool // bytes of unchunked streams are not in the summary
+	V2         bool     // get-data/v2 exists
+	FileHashes int      // what get-participant-file-hashes answers: 500, or 404 if 0
+	NoSummary  bool     // older than summary statistics
+	NoSettings bool     // older than get-study-settings
+	NaiveNames bool     // names without +00_00
+	MD5Newline bool     // stored md5 values end in a newline
+	Lacks      []string // streams that it does not know
+	LagSurveys bool     // bytes of unchunked streams are not in the summary
 }
 
 // Server is the handler. It is safe for concurrent use.

@@ -73,7 +73,7 @@ func (s *Server) parse(r *http.Request, st *study) (q query, err error) {
 	}
 	s.mu.Unlock()
 	for _, name := range q.streams {
-		if !slices.Contains(Streams(), name) {
+		if !slices.Contains(Streams(), name) || slices.Contains(s.o.Lacks, name) {
 			err = status(http.StatusNotFound)
 		}
 	}
