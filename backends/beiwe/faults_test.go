@@ -47,7 +47,7 @@ func TestPassingFaults(t *testing.T) {
 		for _, v2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s v2 %v", name, v2), func(t *testing.T) {
 				t.Parallel()
-				s, _ := quick(t, beiwetest.Options{V2: v2}, 3, "gps", "calls", "survey_answers", "survey_timings")
+				s, _ := quick(t, beiwetest.Options{V2: v2}, 1, "gps", "calls", "survey_answers", "survey_timings")
 				s.srv.Fail(f)
 				s.open()
 				s.compare()
