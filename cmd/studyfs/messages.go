@@ -74,6 +74,9 @@ func explainSource(s sourceSpec, err error) *failure {
 		f.Why, f.Do, f.Code = "the service is overloaded and asks to come later", "try again in a few minutes", exitTryAgain
 	case isUnreachable(err):
 		f.Why, f.Code = "the service cannot be reached"+because(err, backends.ErrUnreachable), exitUnreachable
+		if cause := lastCause(err); strings.HasPrefix(cause, "HTTP ") {
+			f.Why = "the server cannot answer now (" + cause + ")"
+		}
 		f.Do = "check the network" + s.endpointHint() + "; nothing is stored yet from an earlier mount to start from"
 	case errors.Is(err, backends.ErrBadAnswer):
 		f.Why = "what answered does not speak " + s.protocol() + " as it should" + because(err, backends.ErrBadAnswer)
