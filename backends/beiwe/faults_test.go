@@ -368,6 +368,9 @@ func TestStreamThatWeDoNotKnow(t *testing.T) {
 		if got := s.list("Demo Study/" + ids[0]); !slices.Equal(got, []string{"ai_chat_logs", "gps"}) {
 			t.Fatalf("v2 %v: streams %v", v2, got)
 		}
+		if got := s.list("Demo Study/" + ids[0] + "/ai_chat_logs"); len(got) != 1 {
+			t.Errorf("v2 %v: files %v", v2, got)
+		}
 		got, err := s.read("Demo Study/" + ids[0] + "/ai_chat_logs/2026-01-01 00_00_00+00_00.csv")
 		if err != nil || !strings.HasSuffix(string(got), "hello") {
 			t.Errorf("v2 %v: %q, %v", v2, got, err)

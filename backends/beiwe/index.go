@@ -140,7 +140,8 @@ func (c *cell) needed() bool {
 	if c.Plain {
 		return true
 	}
-	return c.Bytes != c.Got && c.Bytes != c.Sum
+	said := c.Bytes > 0 || c.Got >= 0 // else the day is only known from a file: of a stream that the server's figures leave out
+	return said && c.Bytes != c.Got && c.Bytes != c.Sum
 }
 
 // known reports whether the day was ever complete.

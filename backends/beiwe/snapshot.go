@@ -12,36 +12,102 @@ import (
 	"studyfs/backends"
 )
 
-// stored is the index as it outlives the process. Files and days are what costs: a year of a hundred participants is a million files.
-type stored struct {
-	Format  int
-	Server  string
-	Shown   string // what was shown of it: what is complete depends on that
-	Studies map[string]*study
-	Without []string
-	Zstd    capability
-	Tried   time.Time
-}
+// The index as it outlives the process: lists, in any order. gob reads those no further than its input goes, but makes maps as large as a
+// damaged length says.
+type (
+	stored struct {
+		Format  int
+		Server  string
+		Shown   string // what was shown of it: what is complete depends on that
+		Studies []storedStudy
+		Without []string
+		Zstd    capability
+		Tried   time.Time
+	}
+	storedStudy struct {
+		ID, Title, Folder, Zone string
+		NoSummary               bool
+		People                  []storedPerson
+		Docs                    []storedDocument
+	}
+	storedPerson struct {
+		ID      string
+		Streams []storedStream
+	}
+	storedStream struct {
+		Name          string
+		Days          []storedDay
+		Files         []storedFile
+		Listed        bool
+		Whole, Recent int64
+	}
+	storedDay struct {
+		Day        Day
+		Bytes, Got int64
+		Plain      bool
+	}
+	storedFile struct {
+		Rest string
+		File file
+	}
+	storedDocument struct {
+		Name     string
+		Document document
+	}
+)
 
-const indexFormat = 1
+const indexFormat = 2
+
+// lastDay is in the year 2243: no phone's clock that a server accepts is beyond it.
+const lastDay = 100_000
 
 // Snapshot returns the index; see [backends.Indexed].
 func (s *Source) Snapshot(since uint64) ([]byte, uint64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.moved == since {
+		s.mu.Unlock()
 		return nil, since
 	}
-	var out bytes.Buffer
-	err := gob.NewEncoder(&out).Encode(stored{
-		Format: indexFormat, Server: s.o.URL, Shown: s.shownText(), Studies: s.index.Studies, Without: slices.Sorted(maps.Keys(s.without)),
-		Zstd: s.index.zstd, Tried: s.index.tried,
-	})
-	if err != nil {
+	generation := s.moved
+	out := stored{
+		Format: indexFormat, Server: s.o.URL, Shown: s.shownText(), Without: slices.Sorted(maps.Keys(s.without)), Zstd: s.index.zstd, Tried: s.index.tried,
+	}
+	for _, st := range s.index.Studies {
+		out.Studies = append(out.Studies, st.store())
+	}
+	s.mu.Unlock()
+	var raw bytes.Buffer
+	if err := gob.NewEncoder(&raw).Encode(out); err != nil { // a million files take seconds: not under the lock
 		s.o.Log.Error("cannot store what is known of the server", "err", err)
 		return nil, since
 	}
-	return out.Bytes(), s.moved
+	return raw.Bytes(), generation
+}
+
+func (s *study) store() storedStudy {
+	out := storedStudy{ID: s.ID, Title: s.Title, Folder: s.Folder, Zone: s.Zone, NoSummary: s.NoSummary}
+	for id, p := range s.People {
+		one := storedPerson{ID: id}
+		for name, t := range p.Streams {
+			one.Streams = append(one.Streams, t.store(name))
+		}
+		out.People = append(out.People, one)
+	}
+	for name, d := range s.Docs {
+		out.Docs = append(out.Docs, storedDocument{name, *d})
+	}
+	return out
+}
+
+func (t *stream) store(name string) storedStream {
+	out := storedStream{Name: name, Listed: t.Listed, Whole: t.Whole, Recent: t.Recent}
+	for d, c := range t.Days {
+		out.Days = append(out.Days, storedDay{d, c.Bytes, c.Got, c.Plain})
+	}
+	for rest, f := range t.Files {
+		out.Files = append(out.Files, storedFile{rest, *f})
+	}
+	return out
 }
 
 // Restore takes an index; see [backends.Indexed].
@@ -55,12 +121,12 @@ func (s *Source) Restore(raw []byte) error {
 	}
 	x := newIndex()
 	x.zstd, x.tried = min(in.Zstd, there), in.Tried
-	for id, st := range in.Studies {
-		if err := st.check(id); err != nil {
+	for _, one := range in.Studies {
+		st, err := one.restore()
+		if err != nil {
 			return fmt.Errorf("stored index: %w", err)
 		}
-		x.Studies[id] = st
-		if in.Shown != s.shownText() {
+		if x.Studies[st.ID] = st; in.Shown != s.shownText() {
 			st.incomplete()
 		}
 	}
@@ -79,70 +145,57 @@ func (s *Source) shownText() string { return fmt.Sprint(s.o.Since, s.o.Until, s.
 // incomplete forgets that directories were complete.
 func (s *study) incomplete() {
 	for _, p := range s.People {
-		p.probed = time.Time{}
 		for _, t := range p.Streams {
 			t.Listed, t.Whole, t.Recent = false, 0, 0
 		}
 	}
 }
 
-// check makes what was read fit for use, or says why it cannot be.
-func (s *study) check(id string) error {
-	if s == nil || s.ID != id || !validStudy(id) || s.Folder == "" || !backends.ValidName(s.Folder) {
-		return errors.New("a study that cannot be one")
+// restore makes a study of what was read, or says why it cannot be one.
+func (in *storedStudy) restore() (*study, error) {
+	if !validStudy(in.ID) || in.Folder == "" || !backends.ValidName(in.Folder) {
+		return nil, errors.New("a study that cannot be one")
 	}
-	s.ready()
-	if s.People == nil {
-		s.People = map[string]*person{}
-	}
-	if s.Docs == nil {
-		s.Docs = map[string]*document{}
-	}
-	for name, p := range s.People {
-		if p == nil || !validPerson(name) {
-			return errors.New("a participant that cannot be one")
+	st := newStudy(in.ID)
+	st.Title, st.Folder, st.Zone, st.NoSummary = in.Title, in.Folder, in.Zone, in.NoSummary
+	st.ready()
+	for _, p := range in.People {
+		if !validPerson(p.ID) {
+			return nil, errors.New("a participant that cannot be one")
 		}
-		if err := p.check(s); err != nil {
-			return err
+		for _, one := range p.Streams {
+			if !validStream(one.Name) {
+				return nil, errors.New("a stream that cannot be one")
+			}
+			if err := one.restore(st.person(p.ID).stream(one.Name), st.zone); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return nil
+	for _, d := range in.Docs {
+		if d.Document.Size < 0 {
+			return nil, errors.New("a document that cannot be one")
+		}
+		st.Docs[d.Name] = &d.Document
+	}
+	return st, nil
 }
 
-func (p *person) check(s *study) error {
-	if p.Streams == nil {
-		p.Streams = map[string]*stream{}
-	}
-	for name, t := range p.Streams {
-		if t == nil || !validStream(name) {
-			return errors.New("a stream that cannot be one")
-		}
-		if err := t.check(s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// check recounts what the days hold: the sums decide what is fetched.
-func (t *stream) check(st *study) error {
-	if t.Days == nil {
-		t.Days = map[Day]*cell{}
-	}
-	if t.Files == nil {
-		t.Files = map[string]*file{}
-	}
-	for _, c := range t.Days {
-		if c == nil {
+// restore fills a stream. What its days hold is counted anew, since that decides what is fetched.
+func (in *storedStream) restore(t *stream, zone *time.Location) error {
+	t.Listed, t.Whole, t.Recent = in.Listed, in.Whole, in.Recent
+	for _, d := range in.Days {
+		if d.Day < 0 || d.Day > lastDay || d.Bytes < 0 {
 			return errors.New("a day that cannot be one")
 		}
-		c.Sum = 0
+		t.Days[d.Day] = &cell{Bytes: d.Bytes, Got: d.Got, Plain: d.Plain}
 	}
-	for rest, f := range t.Files {
-		if f == nil || f.Size < 0 || rest == "" || !backends.ValidName(rest) {
+	for _, f := range in.Files {
+		one := f.File
+		if one.Size < 0 || one.At < 0 || one.At > lastDay*secondsPerDay || f.Rest == "" || !backends.ValidName(f.Rest) {
 			return errors.New("a file that cannot be one")
 		}
-		t.cell(dayOf(f.At, st.zone)).Sum += f.Size
+		t.put(zone, f.Rest, &one)
 	}
 	return nil
 }

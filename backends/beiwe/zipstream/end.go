@@ -3,66 +3,87 @@ package zipstream
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 )
+
+// table is what has come of a zip's end: entries, then perhaps the end record of 64 bits and what tells where it stands, once each.
+type table struct {
+	entries, count64 int64
+	has64, located   bool
+}
 
 // end reads the central directory and the records behind it. Nothing in them is needed, but an answer that lacks them was cut, and a count
 // that differs was made up.
 func (z *Reader) end() error {
-	le := binary.LittleEndian
-	var central, count64 int64
-	for has64 := false; ; {
-		var b [56]byte
-		if _, err := io.ReadFull(z.in, b[:4]); err != nil {
-			return early(err)
+	var t table
+	for {
+		b := z.scratch[:4]
+		if err := z.fill(b); err != nil {
+			return err
 		}
-		switch le.Uint32(b[:]) {
-		case sigCentral: // 46 bytes, and three fields of their own lengths (APPNOTE 4.3.12)
-			if _, err := io.ReadFull(z.in, b[4:46]); err != nil {
-				return early(err)
-			}
-			if central++; central > z.read {
-				return fmt.Errorf("%w: its table names more than it holds", ErrFormat)
-			}
-			rest := int64(le.Uint16(b[28:])) + int64(le.Uint16(b[30:])) + int64(le.Uint16(b[32:]))
-			if err := z.discard(rest); err != nil {
-				return err
-			}
-		case sigEnd64: // 56 bytes, and what its own length says beyond (4.3.14)
-			if _, err := io.ReadFull(z.in, b[4:56]); err != nil {
-				return early(err)
-			}
-			count64, has64 = int64(le.Uint64(b[32:])), true
-			size := le.Uint64(b[4:])
-			if size < 44 || size > 1<<16 {
-				return fmt.Errorf("%w: its end record", ErrFormat)
-			}
-			if err := z.discard(int64(size) - 44); err != nil {
-				return err
-			}
-		case sigLocate64:
-			if err := z.discard(16); err != nil {
-				return err
-			}
-		case sigEnd:
-			if _, err := io.ReadFull(z.in, b[4:22]); err != nil {
-				return early(err)
-			}
-			count := int64(le.Uint16(b[10:]))
-			if has64 {
-				count = count64
-			}
-			if count != z.read || central != z.read {
-				return fmt.Errorf("%w: its table names %d members of %d", ErrFormat, count, z.read)
-			}
-			return nil
+		var err error
+		switch signature := binary.LittleEndian.Uint32(b); {
+		case signature == sigCentral && !t.has64:
+			err = z.entry(&t)
+		case signature == sigEnd64 && !t.has64:
+			err = z.end64(&t)
+		case signature == sigLocate64 && t.has64 && !t.located:
+			t.located = true
+			err = z.discard(16)
+		case signature == sigEnd && t.has64 == t.located:
+			return z.last(t)
 		default:
-			return fmt.Errorf("%w: its table is damaged", ErrFormat)
+			err = fmt.Errorf("%w: its table is damaged", ErrFormat)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-func (z *Reader) discard(n int64) error {
-	_, err := io.CopyN(io.Discard, z.in, n)
+// entry passes over one entry: 46 bytes, and three fields of their own lengths (APPNOTE 4.3.12). There are no more than members, which
+// bounds the table.
+func (z *Reader) entry(t *table) error {
+	b := z.scratch[:42]
+	if err := z.fill(b); err != nil {
+		return err
+	}
+	if t.entries++; t.entries > z.read {
+		return fmt.Errorf("%w: its table names more than it holds", ErrFormat)
+	}
+	le := binary.LittleEndian
+	return z.discard(int(le.Uint16(b[24:])) + int(le.Uint16(b[26:])) + int(le.Uint16(b[28:])))
+}
+
+// end64 reads the end record of 64 bits: 56 bytes, and what its own length says beyond (APPNOTE 4.3.14).
+func (z *Reader) end64(t *table) error {
+	b := z.scratch[:52]
+	if err := z.fill(b); err != nil {
+		return err
+	}
+	size := binary.LittleEndian.Uint64(b)
+	if size < 44 || size > 1<<16 {
+		return fmt.Errorf("%w: its end record", ErrFormat)
+	}
+	t.count64, t.has64 = int64(binary.LittleEndian.Uint64(b[28:])), true
+	return z.discard(int(size) - 44)
+}
+
+// last compares the counts. That of 16 bits says 0xffff where the number is larger, or stands in the record of 64 bits (APPNOTE 4.4.1.4).
+func (z *Reader) last(t table) error {
+	const full = 0xffff
+	b := z.scratch[:18]
+	if err := z.fill(b); err != nil {
+		return err
+	}
+	count := int64(binary.LittleEndian.Uint16(b[6:]))
+	same := count == z.read || count == full && (t.has64 || z.read >= full)
+	if !same || t.entries != z.read || t.has64 && t.count64 != z.read {
+		return fmt.Errorf("%w: its end names %d members of %d", ErrFormat, max(count, t.count64), z.read)
+	}
+	return nil
+}
+
+func (z *Reader) discard(n int) error {
+	_, err := z.in.Discard(n)
 	return early(err)
 }

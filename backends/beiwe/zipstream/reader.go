@@ -15,6 +15,7 @@ import (
 	"hash/crc32"
 	"io"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -26,6 +27,8 @@ var (
 	ErrBomb        = errors.New("zip member unpacks to too much")
 	// ErrName says that a member's name can be no file below a folder, or came twice. Next may be called again: the member is skipped.
 	ErrName = errors.New("zip member has an impossible name")
+
+	errClosed = errors.New("zip reader is closed")
 )
 
 // Options bound what a zip can cost. The zero value is right for version 1.
@@ -48,11 +51,14 @@ type Member struct {
 type Reader struct {
 	in   *bufio.Reader
 	o    Options
-	seen map[string]struct{}
-	read int64 // members
+	seen map[string]struct{} // whole names, not hashes: callers keep the names anyway, and then a text costs its head only
+	read int64               // members
+
+	scratch [56]byte // the fixed part of a record
+	fields  []byte   // a header's name and extra field
 
 	raw   rawMember // the stored bytes of the current member
-	plain io.Reader // its plain bytes
+	plain io.Reader // its plain bytes, nil if its name was refused
 	count int64     // of them, so far
 	limit int64     // how many there may be
 	size  int64     // how many there must be, -1 if unknown
@@ -95,14 +101,17 @@ func NewReader(r io.Reader, o Options) *Reader {
 	return z
 }
 
-// Close gives the memory for unpacking back. It does not close the input.
+// Close gives the memory for unpacking back. It does not close the input. Nothing can be read afterwards.
 func (z *Reader) Close() error {
 	z.zstd.close()
+	if z.err == nil {
+		z.err = errClosed
+	}
 	return nil
 }
 
-// Next goes on to the next member, past what was not read of the current one, which is checked all the same. After the last it checks the
-// zip's end and returns io.EOF. After any error but ErrName it returns that error again.
+// Next goes on to the next member, past what was not read of the current one, whose checksum is compared all the same. After the last it
+// checks the zip's end and returns io.EOF. After any error but ErrName it returns that error again.
 func (z *Reader) Next() (Member, error) {
 	if z.err != nil {
 		return Member{}, z.err
@@ -114,6 +123,9 @@ func (z *Reader) Next() (Member, error) {
 	}
 	signature, err := z.in.Peek(4)
 	if err != nil {
+		if z.read == 0 && errors.Is(err, io.EOF) && !strings.HasPrefix("PK", string(signature[:min(2, len(signature))])) {
+			err = ErrFormat // a word of two letters is no zip that broke off
+		}
 		return Member{}, z.fail(early(err))
 	}
 	switch binary.LittleEndian.Uint32(signature) {
@@ -144,6 +156,12 @@ func early(err error) error {
 	return err
 }
 
+// fill reads exactly the bytes that b holds.
+func (z *Reader) fill(b []byte) error {
+	_, err := io.ReadFull(z.in, b)
+	return early(err)
+}
+
 // header is a local file header, 30 bytes and name and extra field (APPNOTE 4.3.7).
 type header struct {
 	flags, method uint16
@@ -163,7 +181,7 @@ func (z *Reader) member() (Member, error) {
 	}
 	m := Member{Name: h.name, Size: h.size, Stored: h.size}
 	z.raw.start(h)
-	z.open, z.count, z.size, z.limit, z.plain = true, 0, h.size, z.o.MaxMember, &z.raw
+	z.open, z.count, z.size, z.limit, z.plain = true, 0, h.size, z.o.MaxMember, nil
 	packed := false
 	if z.o.Zstd {
 		m.Name, packed = strings.CutSuffix(h.name, ".zst")
@@ -174,6 +192,7 @@ func (z *Reader) member() (Member, error) {
 	if h.size > z.o.MaxMember {
 		return Member{}, z.fail(fmt.Errorf("%w: %d bytes", ErrBomb, h.size))
 	}
+	z.plain = &z.raw
 	if packed {
 		m.Zstd = true
 		if m.Size, err = z.unpack(h.size); err != nil {
@@ -184,24 +203,22 @@ func (z *Reader) member() (Member, error) {
 }
 
 func (z *Reader) header() (h header, err error) {
-	var b [30]byte
-	if _, err := io.ReadFull(z.in, b[:]); err != nil {
-		return h, early(err)
+	b := z.scratch[:30]
+	if err := z.fill(b); err != nil {
+		return h, err
 	}
 	le := binary.LittleEndian
 	h.flags, h.method, h.crc = le.Uint16(b[6:]), le.Uint16(b[8:]), le.Uint32(b[14:])
 	packed, size := le.Uint32(b[18:]), le.Uint32(b[22:])
-	name := make([]byte, le.Uint16(b[26:]))
-	extra := make([]byte, le.Uint16(b[28:]))
-	if len(name) > maxName {
-		return h, fmt.Errorf("%w: a name of %d bytes", ErrUnsupported, len(name))
+	named, whole := int(le.Uint16(b[26:])), int(le.Uint16(b[26:]))+int(le.Uint16(b[28:])) // 128 KiB at most
+	if cap(z.fields) < whole {
+		z.fields = make([]byte, whole)
 	}
-	if _, err := io.ReadFull(z.in, name); err != nil {
-		return h, early(err)
+	fields := z.fields[:whole]
+	if err := z.fill(fields); err != nil {
+		return h, err
 	}
-	if _, err := io.ReadFull(z.in, extra); err != nil {
-		return h, early(err)
-	}
+	name, extra := fields[:named], fields[named:]
 	h.name, h.packed, h.size = string(name), int64(packed), int64(size)
 	switch {
 	case h.method != stored:
@@ -259,11 +276,11 @@ func (h *header) zip64(extra []byte, size, packed uint32) error {
 
 // checkName refuses what could be anything but a file below a folder.
 func (z *Reader) checkName(name string) error {
-	bad := name == "" || !utf8.ValidString(name)
+	bad := name == "" || len(name) > maxName || !utf8.ValidString(name)
 	for part := range strings.SplitSeq(name, "/") {
 		bad = bad || part == "" || part == "." || part == ".." || len(part) > 255
 	}
-	bad = bad || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' })
+	bad = bad || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == '\\' })
 	if bad {
 		return ErrName
 	}
@@ -281,6 +298,8 @@ func (z *Reader) Read(p []byte) (int, error) {
 		return 0, z.err
 	case !z.open:
 		return 0, io.EOF
+	case z.plain == nil:
+		return 0, ErrName
 	}
 	n, err := z.plain.Read(p)
 	z.count += int64(n)
@@ -326,6 +345,7 @@ type rawMember struct {
 	left int64
 	want uint32
 	sum  hash.Hash32
+	err  error // of the input
 }
 
 func (r *rawMember) start(h header) {
@@ -344,7 +364,8 @@ func (r *rawMember) Read(p []byte) (int, error) {
 	r.left -= int64(n)
 	r.sum.Write(p[:n])
 	if err != nil && r.left > 0 {
-		return n, early(err)
+		r.err = early(err)
+		return n, r.err
 	}
 	return n, nil
 }
