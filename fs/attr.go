@@ -46,10 +46,11 @@ func identity(tree string, e backends.Entry) fusefs.StableAttr {
 	if e.Dir {
 		return fusefs.StableAttr{Mode: syscall.S_IFDIR, Ino: inodeOf(tree, e.Name), Gen: hash("dir", tree, e.Name)}
 	}
+	when := strconv.FormatInt(e.ModTime.UnixNano(), 10)
 	if e.Link != "" {
-		return fusefs.StableAttr{Mode: syscall.S_IFLNK, Ino: inodeOf(tree, e.Name), Gen: hash("link", tree, e.Name, e.Link)}
+		return fusefs.StableAttr{Mode: syscall.S_IFLNK, Ino: inodeOf(tree, e.Name), Gen: hash("link", tree, e.Name, e.Link, when)}
 	}
-	gen := hash("file", tree, e.Name, e.Version, strconv.FormatInt(e.Size, 10), strconv.FormatInt(e.ModTime.UnixNano(), 10))
+	gen := hash("file", tree, e.Name, e.Version, strconv.FormatInt(e.Size, 10), when)
 	return fusefs.StableAttr{Mode: syscall.S_IFREG, Ino: inodeOf(tree, e.Name), Gen: gen}
 }
 
@@ -72,18 +73,20 @@ func (f *FS) attr(tree string, e backends.Entry, out *fuse.Attr) {
 		out.Mode, out.Nlink = syscall.S_IFDIR|dirMode, 2
 		return
 	}
-	out.Mode, out.Nlink = syscall.S_IFREG|fileMode, 1
+	out.Mode, out.Nlink, out.Size = syscall.S_IFREG|fileMode, 1, uint64(max(e.Size, 0))
 	if e.Link != "" {
-		out.Mode = syscall.S_IFLNK | linkMode
+		out.Mode, out.Size = syscall.S_IFLNK|linkMode, uint64(len(e.Link))
 	}
-	out.Size = uint64(max(e.Size, 0))
 	out.Blocks = (out.Size + 511) / 512
 }
 
 // attrTimeout is how long the kernel may keep what attr filled in.
 func attrTimeout(e backends.Entry, entry time.Duration) time.Duration {
-	if e.Dir {
+	switch {
+	case e.Dir:
 		return entry
+	case e.Link == "" && e.Size == backends.SizeUnknown:
+		return 0 // what is shown of it is not so
 	}
 	return fileAttrTimeout
 }

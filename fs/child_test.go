@@ -46,12 +46,15 @@ type setup struct {
 	User             int // who serves; 0: root
 	TTL              time.Duration
 	Deaf             bool // nobody tells the kernel of changes
+	Indexed          bool // the sources keep their own index, and hide what it calls hidden
 }
 
 type object struct {
 	Name, Version string
 	Size          int64
 	Archived      bool
+	Link          string // a symbolic link to there
+	Unsized       bool   // listings do not tell its size
 }
 
 func serve(spec string) int {
@@ -92,13 +95,21 @@ func (s *server) start() error {
 			if obj.Archived {
 				src.archive(obj.Name)
 			}
+			if obj.Link != "" {
+				src.link(obj.Name, obj.Link)
+			}
+			src.unsized[obj.Name] = obj.Unsized
 		}
 		for n := range s.o.Many {
 			src.put(fmt.Sprintf("many/%08d", n), "1", 10)
 		}
 		s.sources[name] = src
 		s.ttl.Store(int64(s.o.TTL))
-		store, err := c.Open(testContext(), src, cache.SourceOptions{
+		var shown backends.Source = src
+		if s.o.Indexed {
+			shown = indexedSource{src}
+		}
+		store, err := c.Open(testContext(), shown, cache.SourceOptions{
 			Dir: filepath.Join(s.o.Cache, strconv.Itoa(i)), SmallFile: 1 << 20,
 			TTL: func(string, time.Time) time.Duration { return time.Duration(s.ttl.Load()) },
 			Changed: func(c backends.Change) {
@@ -131,6 +142,10 @@ func (s *server) do(cmd []string) string {
 		s.src(cmd[1]).put(cmd[2], cmd[3], size)
 	case "remove":
 		s.src(cmd[1]).remove(cmd[2])
+	case "link":
+		s.src(cmd[1]).link(cmd[2], cmd[3])
+	case "tell": // as a source does that knows no more than that
+		s.src(cmd[1]).tell(backends.Change{Dir: strings.TrimPrefix(cmd[2], "/"), All: true})
 	case "stall":
 		s.src(cmd[1]).stall(cmd[2] == "on")
 	case "changed":

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"syscall"
 	"time"
@@ -65,14 +66,20 @@ func (d *dir) child(ctx context.Context, e backends.Entry, timeout time.Duration
 	return d.NewInode(ctx, d.t.node(e), identity(d.t.name, e))
 }
 
-// Getattr needs no request for what stays: a directory shows when it was mounted, or what its parent's listing said.
+// Getattr needs no request for what stays: a directory shows when it was mounted, or what its parent's listing said. Where
+// there is none of that name any more it answers ESTALE, as Open of a file does: the kernel may still believe the name,
+// and looks it up again upon that.
 func (d *dir) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	e := backends.Entry{Name: d.path, Dir: true}
 	if d.path != "" { // "df" and "stat" of the root cost nothing
 		ctx, done := patient(ctx)
 		defer done()
 		var err error
-		if e, err = d.t.store.Lookup(ctx, d.path); err != nil {
+		e, err = d.t.store.Lookup(ctx, d.path)
+		if errors.Is(err, backends.ErrNotExist) || err == nil && !e.Dir {
+			err = backends.ErrChanged
+		}
+		if err != nil {
 			return d.t.fs.fail(ctx, "getattr", d.path, err)
 		}
 	}

@@ -30,7 +30,7 @@ type file struct {
 // Getattr shows the version that this node is, whatever became of the name.
 func (f *file) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	f.t.fs.attr(f.t.name, f.e, &out.Attr)
-	out.SetTimeout(fileAttrTimeout)
+	out.SetTimeout(attrTimeout(f.e, 0))
 	return 0
 }
 
@@ -63,7 +63,8 @@ func (f *file) read(ctx context.Context) (*cache.Reader, error) {
 
 // handle decides how the bytes will flow. The kernel refuses an inode that mixes passthrough with its own pages (EIO
 // to the user), so the file is offered only while no other handle uses pages, and while it is, one that cannot be
-// offered does without pages.
+// offered does without pages. So does one whose size no listing tells: through pages the kernel reads no further than
+// the size that it was told.
 func (f *file) handle(r *cache.Reader) (fusefs.FileHandle, uint32) {
 	local, pinned := r.Pin()
 	f.mu.Lock()
@@ -74,7 +75,7 @@ func (f *file) handle(r *cache.Reader) (fusefs.FileHandle, uint32) {
 		f.direct++
 		h.count = &f.direct
 		return &passed{handle: h, fd: int(local.Fd())}, fuse.FOPEN_KEEP_CACHE
-	case f.direct > 0:
+	case f.direct > 0, f.e.Size == backends.SizeUnknown:
 		return &h, fuse.FOPEN_DIRECT_IO
 	}
 	f.buffered++

@@ -4,7 +4,8 @@
 // are read-only. A directory is a node by its path. A file is a node per version: the inode number that users see
 // stays with the path, but another version is another node with its own kernel pages, so pages are never
 // invalidated and an open handle never sees another version's bytes. Opening a node whose version is outdated answers
-// ESTALE, upon which the kernel looks the name up again by itself and opens the new one.
+// ESTALE, upon which the kernel looks the name up again by itself and opens the new one. So does asking a directory
+// that is gone for its attributes. A symbolic link is a node per target.
 //
 // Names and directories are believed by the kernel for as long as the listing behind them is; [FS.Changed] takes
 // back what it believes too long. Bytes come from the kernel's own pages, from the cache file directly (passthrough,
@@ -186,7 +187,7 @@ func (f *FS) Changed(tree string, c backends.Change) { f.inval.add(tree, c) }
 type Info struct {
 	Tree    string // the name of its tree
 	Entry   backends.Entry
-	State   cache.State // meaningless for directories
+	State   cache.State // meaningless for directories and links
 	Trouble string      // why it cannot be read now, "" if it can
 }
 

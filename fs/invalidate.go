@@ -94,10 +94,16 @@ func (v *invalidator) tell() {
 	}
 }
 
-// takeBack forgets names of d's children, all that the kernel knows of if names is nil.
+// takeBack forgets names of d's children, all that the kernel knows of if names is nil. Directories are then only asked
+// for their attributes again, which finds out those that are gone: with the name taken back, programs that work in
+// one would lose their current directory for as long as nobody looks it up.
 func (v *invalidator) takeBack(d *fusefs.Inode, names map[string]bool) {
 	if names == nil {
-		for base := range d.Children() {
+		for base, child := range d.Children() {
+			if child.IsDir() {
+				v.answered(child.NotifyContent(-1, 0))
+				continue
+			}
 			v.answered(d.NotifyEntry(base))
 		}
 	}

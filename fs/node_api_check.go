@@ -33,8 +33,10 @@ var (
 	_ fusefs.NodeStatfser       = (*shelf)(nil)
 	_ fusefs.NodeGetxattrer     = (*shelf)(nil)
 
-	_ fusefs.NodeReadlinker = (*link)(nil)
-	_ fusefs.NodeGetattrer  = (*link)(nil)
+	_ fusefs.NodeReadlinker  = (*link)(nil)
+	_ fusefs.NodeGetattrer   = (*link)(nil)
+	_ fusefs.NodeGetxattrer  = (*link)(nil)
+	_ fusefs.NodeListxattrer = (*link)(nil)
 
 	_ fusefs.NodeOpener      = (*file)(nil)
 	_ fusefs.NodeGetattrer   = (*file)(nil)

@@ -21,14 +21,24 @@ type fakeSource struct {
 	objects map[string]backends.Entry
 	stalled chan struct{} // reads wait until it is closed; nil: they don't
 	left    int           // reads that ended because their context did
+	tell    func(backends.Change)
+	unsized map[string]bool // names whose size listings do not tell
 }
 
-func newFakeSource() *fakeSource { return &fakeSource{objects: map[string]backends.Entry{}} }
+func newFakeSource() *fakeSource {
+	return &fakeSource{objects: map[string]backends.Entry{}, unsized: map[string]bool{}}
+}
 
 func (s *fakeSource) put(name, version string, size int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.objects[name] = backends.Entry{Name: name, Size: size, Version: version, ModTime: time.Unix(1_700_000_000, 0), Class: "STANDARD"}
+}
+
+func (s *fakeSource) link(name, target string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.objects[name] = backends.Entry{Name: name, Size: int64(len(target)), Link: target}
 }
 
 func (s *fakeSource) archive(name string) {
@@ -71,6 +81,8 @@ func (s *fakeSource) List(_ context.Context, dir string) iter.Seq2[backends.Entr
 		full := backends.Join(dir, first)
 		if deeper {
 			e = backends.Entry{Name: full, Dir: true}
+		} else if s.unsized[full] {
+			e.Size = backends.SizeUnknown
 		}
 		found[full] = e
 	}
@@ -122,6 +134,49 @@ func (s *fakeSource) ReadRange(ctx context.Context, e backends.Entry, off, n int
 	}
 	return io.NopCloser(bytes.NewReader(content(e.Name, e.Version, off, n))), nil
 }
+
+// hidden is the name at the root of an indexedSource that lookups find and listings do not show.
+const hidden = ".hidden"
+
+// indexedSource is a fakeSource that answers from an index of its own, as a source does whose objects arrive in bundles:
+// they have all arrived.
+type indexedSource struct{ *fakeSource }
+
+func (s indexedSource) List(ctx context.Context, dir string) iter.Seq2[backends.Entry, error] {
+	return func(yield func(backends.Entry, error) bool) {
+		for e, err := range s.fakeSource.List(ctx, dir) {
+			if e.Name != hidden && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// Stat knows directories, too.
+func (s indexedSource) Stat(ctx context.Context, name string) (backends.Entry, error) {
+	if e, err := s.fakeSource.Stat(ctx, name); err == nil {
+		return e, nil
+	}
+	parent, _ := backends.Split(name)
+	for e, err := range s.fakeSource.List(ctx, parent) {
+		if e.Name == name {
+			return e, err
+		}
+	}
+	return backends.Entry{}, fmt.Errorf("stat %s: %w", name, backends.ErrNotExist)
+}
+
+func (indexedSource) Bundle(string, backends.Need, func(backends.Entry) bool) string { return "" }
+
+func (indexedSource) Fetch(context.Context, string, backends.Put) error { return backends.ErrNotExist }
+
+func (indexedSource) Fresh(string) time.Duration { return time.Hour }
+
+func (s indexedSource) Watch(tell func(backends.Change)) { s.tell = tell }
+
+func (indexedSource) Snapshot(uint64) (index []byte, generation uint64) { return nil, 0 }
+
+func (indexedSource) Restore([]byte) error { return nil }
 
 // content is what name has at off in a version.
 func content(name, version string, off, n int64) []byte {

@@ -94,7 +94,7 @@ func (s *Server) before(w http.ResponseWriter, r *http.Request, f *Fault) bool {
 		io.WriteString(w, text) //nolint:errcheck // the client may be gone
 		return true
 	}
-	switch f.Kind {
+	switch f.Kind { //nolint:exhaustive // the others strike later
 	case NoFirstByte:
 		s.wait(r, f.Delay)
 		return page(http.StatusGatewayTimeout, html)

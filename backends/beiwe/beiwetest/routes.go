@@ -1,6 +1,7 @@
 package beiwetest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,27 +18,13 @@ func (s *Server) route(w *answer, r *http.Request, path string, f *Fault) {
 	s.mu.Lock()
 	o := s.o
 	s.mu.Unlock()
-	study := map[string]func(*answer, *http.Request, *study){
-		"/get-users/v1":                       s.users,
-		"/get-participant-ids/v1":             s.users,
-		"/get-participant-data-quantities/v1": s.quantities,
-		"/get-participant-table-data/v1":      s.table,
-		"/get-interventions/v1":               s.interventions,
-		"/get-survey-history/v1":              s.surveyHistory,
-		"/get-summary-statistics/v1":          s.summary,
-		"/get-study-settings/v1":              s.settings,
-		"/get-data/v1":                        func(w *answer, r *http.Request, st *study) { s.data(w, r, st, f, false) },
-		"/get-data/v2":                        func(w *answer, r *http.Request, st *study) { s.data(w, r, st, f, true) },
-	}
-	if o.NoSummary {
-		delete(study, "/get-summary-statistics/v1")
-		delete(study, "/get-participant-ids/v1")
-	}
-	if o.NoSettings {
-		delete(study, "/get-study-settings/v1")
-	}
-	if !o.V2 {
-		delete(study, "/get-data/v2")
+	if h := s.studyRoutes(o, f)[path]; h != nil {
+		if r.Method == http.MethodGet && strings.HasPrefix(path, "/get-data/") {
+			fail(w, http.StatusBadRequest)
+			return
+		}
+		s.withStudy(w, r, h)
+		return
 	}
 	switch path {
 	case "/get-studies/v1":
@@ -50,21 +37,44 @@ func (s *Server) route(w *answer, r *http.Request, path string, f *Fault) {
 		w.WriteHeader(http.StatusOK)
 	case "/validate_login":
 		login(w, r)
+	case "/get-participant-file-hashes/v1":
+		page(w, max(o.FileHashes, http.StatusNotFound))
 	default:
-		h := study[path]
-		switch {
-		case h != nil && r.Method == http.MethodGet && strings.HasPrefix(path, "/get-data/"):
-			fail(w, http.StatusBadRequest)
-		case h != nil:
-			s.withStudy(w, r, h)
-		case strings.HasPrefix(path, "/device_settings/"):
+		if strings.HasPrefix(path, "/device_settings/") {
 			deviceSettings(w, r)
-		case path == "/get-participant-file-hashes/v1" && o.FileHashes == http.StatusInternalServerError:
-			page(w, http.StatusInternalServerError)
-		default:
-			page(w, http.StatusNotFound)
+			return
 		}
+		page(w, http.StatusNotFound)
 	}
+}
+
+type studyHandler func(*answer, *http.Request, *study)
+
+// studyRoutes are the routes about one study that a server of these options has.
+func (s *Server) studyRoutes(o Options, f *Fault) map[string]studyHandler {
+	all := map[string]studyHandler{
+		"/get-users/v1":                       s.users,
+		"/get-participant-ids/v1":             s.users,
+		"/get-participant-data-quantities/v1": s.quantities,
+		"/get-participant-table-data/v1":      s.table,
+		"/get-interventions/v1":               s.interventions,
+		"/get-survey-history/v1":              s.surveyHistory,
+		"/get-summary-statistics/v1":          s.summary,
+		"/get-study-settings/v1":              s.settings,
+		"/get-data/v1":                        func(w *answer, r *http.Request, st *study) { s.data(w, r, st, f, false) },
+		"/get-data/v2":                        func(w *answer, r *http.Request, st *study) { s.data(w, r, st, f, true) },
+	}
+	if o.NoSummary {
+		delete(all, "/get-summary-statistics/v1")
+		delete(all, "/get-participant-ids/v1")
+	}
+	if o.NoSettings {
+		delete(all, "/get-study-settings/v1")
+	}
+	if !o.V2 {
+		delete(all, "/get-data/v2")
+	}
+	return all
 }
 
 // fail answers as the server does: without a word.
@@ -353,31 +363,38 @@ func (s *Server) summary(w *answer, r *http.Request, st *study) {
 	}
 	s.mu.Lock()
 	rows := s.days(st)
-	abbreviation := st.zone
+	zone := st.zone
 	s.mu.Unlock()
 	slices.SortFunc(rows, func(a, b dayRow) int {
-		if c := strings.Compare(b.date, a.date); c != 0 && !q.ascending {
-			return c
-		} else if c != 0 {
-			return -c
+		newer := strings.Compare(b.date, a.date)
+		if q.ascending {
+			newer = -newer
 		}
-		return strings.Compare(a.person, b.person)
+		return cmp.Or(newer, strings.Compare(a.person, b.person))
 	})
 	w.Header().Set("Content-Type", "application/json")
 	io.WriteString(w, "[") //nolint:errcheck // the client may be gone
 	n := 0
 	for _, row := range rows {
-		if row.date < q.from || q.to != "" && row.date > q.to || len(q.people) > 0 && !slices.Contains(q.people, row.person) || q.limit > 0 && n == q.limit {
+		if !q.wants(row) || q.limit > 0 && n == q.limit {
 			continue
 		}
 		if n > 0 {
 			io.WriteString(w, ",") //nolint:errcheck // as above
 		}
 		n++
-		day, _ := time.ParseInLocation("2006-01-02", row.date, abbreviation) //nolint:errcheck // made by ourselves
-		io.WriteString(w, row.json(st.ID, day.Format("MST"), q.fields))      //nolint:errcheck // as above
+		day, err := time.ParseInLocation("2006-01-02", row.date, zone)
+		if err != nil {
+			continue // made by ourselves: it is one
+		}
+		io.WriteString(w, row.json(st.ID, day.Format("MST"), q.fields)) //nolint:errcheck // as above
 	}
 	io.WriteString(w, "]") //nolint:errcheck // as above
+}
+
+// wants reports whether a row is one that was asked for.
+func (q filters) wants(row dayRow) bool {
+	return row.date >= q.from && (q.to == "" || row.date <= q.to) && (len(q.people) == 0 || slices.Contains(q.people, row.person))
 }
 
 type filters struct {

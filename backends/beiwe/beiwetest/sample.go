@@ -67,44 +67,53 @@ func personID(seed uint64, n int) string {
 // putHour puts what one stream has for one hour, which is often nothing.
 func putHour(s *Server, o FillOptions, id, stream string, at time.Time, h int) {
 	r := hourRand(o.Seed, id, stream, at)
+	var f File
+	if uploadName(stream) != "" {
+		f = uploadOf(stream, at, h, r)
+	} else {
+		f = hourOf(stream, at, h, r)
+	}
+	if f.Body != nil {
+		s.Put(o.Study.ID, id, stream, f)
+	}
+}
+
+// uploadOf is what a phone uploaded as it was in one hour: a survey every evening, a recording every few days.
+func uploadOf(stream string, at time.Time, h int, r *rand.Rand) File {
+	f := File{Time: at.Add(time.Duration(r.IntN(3600_000)) * time.Millisecond)}
+	switch {
+	case stream == "survey_answers" && at.Hour() == surveyHour:
+		f.Survey, f.Body = SurveyID, answers(r)
+	case stream == "audio_recordings" && h%72 == 15:
+		f.Survey, f.Ext, f.Body = SurveyID, ".wav", noise{size: 60_000 + r.Int64N(60_000), seed: r.Uint64()}
+	case stream == "ambient_audio" && h%96 == 40:
+		f.Ext, f.Body = ".mp4", noise{size: 40_000 + r.Int64N(40_000), seed: r.Uint64()}
+	}
+	return f
+}
+
+// surveyHour is when the survey is answered (UTC).
+const surveyHour = 20
+
+// hourOf is an hourly file.
+func hourOf(stream string, at time.Time, h int, r *rand.Rand) File {
 	f := File{Time: at}
-	awake := at.Hour() >= 12 && at.Hour() < 22
+	n := rowsPerHour(stream, at.Hour() >= 12 && at.Hour() < 22, r)
 	switch stream {
-	case "survey_answers":
-		if at.Hour() != 20 {
-			return
-		}
-		f.Time, f.Survey, f.Body = at.Add(time.Duration(r.IntN(3600_000))*time.Millisecond), SurveyID, answers(r)
 	case "survey_timings":
-		if at.Hour() != 20 {
-			return
+		f.Survey = SurveyID
+		if n = 12; at.Hour() != surveyHour {
+			n = 0
 		}
-		f.Survey, f.Body = SurveyID, rowsOf(stream, at, 12, r.Uint64())
-	case "audio_recordings":
-		if h%72 != 15 {
-			return
-		}
-		f.Time, f.Survey, f.Ext = at.Add(time.Duration(r.IntN(3600_000))*time.Millisecond), SurveyID, ".wav"
-		f.Body = noise{size: 60_000 + r.Int64N(60_000), seed: r.Uint64()}
-	case "ambient_audio":
-		if h%96 != 40 {
-			return
-		}
-		f.Time, f.Ext = at.Add(time.Duration(r.IntN(3600_000))*time.Millisecond), ".mp4"
-		f.Body = noise{size: 40_000 + r.Int64N(40_000), seed: r.Uint64()}
 	case "identifiers":
-		if h != 0 {
-			return
+		if n = 1; h != 0 {
+			n = 0
 		}
-		f.Body = rowsOf(stream, at, 1, r.Uint64())
-	default:
-		n := rowsPerHour(stream, awake, r)
-		if n == 0 {
-			return
-		}
+	}
+	if n > 0 {
 		f.Body = rowsOf(stream, at, n, r.Uint64())
 	}
-	s.Put(o.Study.ID, id, stream, f)
+	return f
 }
 
 // AddHour adds an hour of an hourly stream, or rewrites it with more rows, as a late upload does. count tells versions apart.
@@ -156,48 +165,47 @@ func rowsPerHour(stream string, awake bool, r *rand.Rand) int {
 	return often(60, 12)
 }
 
-// columns are the header's names behind timestamp and UTC time (constants/data_processing_constants.py), and a row's values as a pattern: "#" is
-// a digit of chance, "@" a hexadecimal one. The width of a row is fixed, so that sizes are known without making the rows.
-func columns(stream string) (names, pattern string) {
-	switch stream {
-	case "accelerometer":
-		return "accuracy,x,y,z", "unknown,-0.######,0.######,9.######"
-	case "gyro":
-		return "accuracy,x,y,z", "unknown,0.######,-0.######,0.######"
-	case "magnetometer":
-		return "x,y,z", "-1#.####,2#.####,-3#.####"
-	case "devicemotion":
-		return "roll,pitch,yaw,rotation_rate_x,rotation_rate_y,rotation_rate_z,gravity_x,gravity_y,gravity_z,user_accel_x,user_accel_y,user_accel_z," +
+// layout is what the rows of a stream look like: the header's names behind timestamp and UTC time (constants/data_processing_constants.py), and a
+// row's values as a pattern, in which "#" is a digit of chance and "@" a hexadecimal one. The width of a row is fixed, so that sizes are known without
+// making the rows.
+type layout struct{ names, pattern string }
+
+func layouts() map[string]layout {
+	return map[string]layout{
+		"accelerometer": {"accuracy,x,y,z", "unknown,-0.######,0.######,9.######"},
+		"gyro":          {"accuracy,x,y,z", "unknown,0.######,-0.######,0.######"},
+		"magnetometer":  {"x,y,z", "-1#.####,2#.####,-3#.####"},
+		"devicemotion": {
+			"roll,pitch,yaw,rotation_rate_x,rotation_rate_y,rotation_rate_z,gravity_x,gravity_y,gravity_z,user_accel_x,user_accel_y,user_accel_z," +
 				"magnetic_field_calibration_accuracy,magnetic_field_x,magnetic_field_y,magnetic_field_z",
-			"0.####,0.####,-0.####,0.####,0.####,0.####,-0.####,0.####,-0.####,0.####,0.####,0.####,low,1#.##,-2#.##,3#.##"
-	case "gps":
-		return "latitude,longitude,altitude,accuracy", "42.3######,-71.1######,1#.#,1#.#"
-	case "power_state":
-		return "event", "Screen turned on#"
-	case "proximity":
-		return "event", "NearUser#"
-	case "reachability":
-		return "event", "wifi#"
-	case "app_log":
-		return "event", "studyfs sample event ######"
-	case "ios_log":
-		return "launchId,memory,battery,event,msg,d1,d2,d3,d4", "@@@@@@@@,1####,0.##,wake,ok,,,,"
-	case "bluetooth":
-		return "hashed MAC,RSSI", "@@@@@@@@@@@@@@@@,-7#"
-	case "wifi":
-		return "hashed MAC,frequency,RSSI", "@@@@@@@@@@@@@@@@,24##,-6#"
-	case "calls":
-		return "hashed phone number,call type,duration in seconds", "@@@@@@@@@@@@@@@@,Incoming Call,1##"
-	case "texts":
-		return "hashed phone number,sent vs received,message length,time sent", "@@@@@@@@@@@@@@@@,received SMS,1#,17########000"
-	case "identifiers":
-		return "patient_id,MAC,phone_number,device_id,device_os,os_version,product,brand,hardware_id,manufacturer,model,beiwe_version",
-			"sample,@@@@@@@@@@@@@@@@,@@@@@@@@@@@@@@@@,@@@@@@@@@@@@@@@@,Android,1#,sample,sample,sample,sample,sample,3.#.#"
-	case "survey_timings":
-		return "question id,survey id,question type,question text,question answer options,answer",
-			"@@@@@@@@-@@@@,5f3a9c1e7b2d4c8f6a0e1b23,slider,How did you sleep?,min = 0; max = 10,#"
+			"0.####,0.####,-0.####,0.####,0.####,0.####,-0.####,0.####,-0.####,0.####,0.####,0.####,low,1#.##,-2#.##,3#.##",
+		},
+		"gps":          {"latitude,longitude,altitude,accuracy", "42.3######,-71.1######,1#.#,1#.#"},
+		"power_state":  {"event", "Screen turned on#"},
+		"proximity":    {"event", "NearUser#"},
+		"reachability": {"event", "wifi#"},
+		"app_log":      {"event", "studyfs sample event ######"},
+		"ios_log":      {"launchId,memory,battery,event,msg,d1,d2,d3,d4", "@@@@@@@@,1####,0.##,wake,ok,,,,"},
+		"bluetooth":    {"hashed MAC,RSSI", "@@@@@@@@@@@@@@@@,-7#"},
+		"wifi":         {"hashed MAC,frequency,RSSI", "@@@@@@@@@@@@@@@@,24##,-6#"},
+		"calls":        {"hashed phone number,call type,duration in seconds", "@@@@@@@@@@@@@@@@,Incoming Call,1##"},
+		"texts":        {"hashed phone number,sent vs received,message length,time sent", "@@@@@@@@@@@@@@@@,received SMS,1#,17########000"},
+		"identifiers": {
+			"patient_id,MAC,phone_number,device_id,device_os,os_version,product,brand,hardware_id,manufacturer,model,beiwe_version",
+			"sample,@@@@@@@@@@@@@@@@,@@@@@@@@@@@@@@@@,@@@@@@@@@@@@@@@@,Android,1#,sample,sample,sample,sample,sample,3.#.#",
+		},
+		"survey_timings": {
+			"question id,survey id,question type,question text,question answer options,answer",
+			"@@@@@@@@-@@@@,5f3a9c1e7b2d4c8f6a0e1b23,slider,How did you sleep?,min = 0; max = 10,#",
+		},
 	}
-	return "event", "#"
+}
+
+func layoutOf(stream string) layout {
+	if l, ok := layouts()[stream]; ok {
+		return l
+	}
+	return layout{"event", "#"}
 }
 
 // rows is an hour of a stream, made when it is read.
@@ -215,27 +223,26 @@ func rowsOf(stream string, start time.Time, n int, seed uint64) rows {
 const stampForm = "2006-01-02T15:04:05.000"
 
 func (c rows) header() string {
-	names, _ := columns(c.stream)
-	return "timestamp,UTC time," + names
+	return "timestamp,UTC time," + layoutOf(c.stream).names
 }
 
 // Size is header and rows, a newline between each two and none at the end.
 func (c rows) Size() int64 {
-	_, pattern := columns(c.stream)
-	row := 1 + 13 + 1 + len(stampForm) + 1 + len(pattern)
+	row := 1 + 13 + 1 + len(stampForm) + 1 + len(layoutOf(c.stream).pattern)
 	return int64(len(c.header()) + c.n*row)
 }
 
 func (c rows) Open() io.Reader {
-	return &rowReader{rows: c, rand: rand.New(rand.NewPCG(c.seed, 1)), left: []byte(c.header())} //nolint:gosec // made-up data
+	return &rowReader{rows: c, pattern: layoutOf(c.stream).pattern, rand: rand.New(rand.NewPCG(c.seed, 1)), left: []byte(c.header())} //nolint:gosec // made-up data
 }
 
 type rowReader struct {
 	rows
-	rand *rand.Rand
-	next int
-	left []byte
-	buf  []byte
+	pattern string
+	rand    *rand.Rand
+	next    int
+	left    []byte
+	buf     []byte
 }
 
 func (r *rowReader) Read(p []byte) (int, error) {
@@ -260,9 +267,8 @@ func (r *rowReader) row() {
 	r.buf = fmt.Appendf(r.buf, "\n%013d,", at.UnixMilli())
 	r.buf = at.AppendFormat(r.buf, stampForm)
 	r.buf = append(r.buf, ',')
-	_, pattern := columns(r.stream)
 	bits, have := uint64(0), 0
-	for _, c := range []byte(pattern) {
+	for _, c := range []byte(r.pattern) {
 		if c != '#' && c != '@' {
 			r.buf = append(r.buf, c)
 			continue
@@ -281,9 +287,9 @@ func (r *rowReader) row() {
 
 // answers is a survey's upload, which has no timestamp column.
 func answers(r *rand.Rand) Content {
-	text := "question id,question type,question text,question answer options,answer"
+	text := []byte("question id,question type,question text,question answer options,answer")
 	for q := range 6 {
-		text += fmt.Sprintf("\n%08x-demo,slider,Question %d,min = 0; max = 10,%d", r.Uint32(), q+1, r.IntN(11))
+		text = fmt.Appendf(text, "\n%08x-demo,slider,Question %d,min = 0; max = 10,%d", r.Uint32(), q+1, r.IntN(11))
 	}
 	return Bytes(text)
 }

@@ -101,8 +101,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		counted.WriteHeader(http.StatusBadRequest)
 	}
 	entry.Form = redact(r.PostForm)
-	index := s.note(entry)
-	defer func() { s.finish(index, counted) }()
+	defer func() { s.finish(entry, counted) }()
 	f := s.fault(entry.Path)
 	if f != nil && s.before(counted, r, f) {
 		return
@@ -136,19 +135,14 @@ func (s *Server) ResetLog() {
 	s.log = nil
 }
 
-// note begins an entry; the returned pointer stays good over a reset.
-func (s *Server) note(r Request) *Request {
-	return &r
-}
-
-func (s *Server) finish(r *Request, a *answer) {
+func (s *Server) finish(r Request, a *answer) {
 	r.Status, r.Bytes, r.Members = a.status, a.bytes, a.members
 	if r.Status == 0 {
 		r.Status = http.StatusOK
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.log = append(s.log, *r)
+	s.log = append(s.log, r)
 }
 
 func redact(form url.Values) url.Values {

@@ -54,7 +54,7 @@ func list(r *http.Request, key string) ([]string, error) {
 	return values, nil
 }
 
-func (s *Server) parse(r *http.Request, st *study) (q query, err error) {
+func (s *Server) parse(r *http.Request) (q query, err error) {
 	key := "user_ids"
 	if _, ok := r.PostForm["participant_ids"]; ok && s.o.Generation != MD5 {
 		key = "participant_ids"
@@ -65,20 +65,8 @@ func (s *Server) parse(r *http.Request, st *study) (q query, err error) {
 	if q.streams, err = list(r, "data_streams"); err != nil {
 		return q, err
 	}
-	s.mu.Lock()
-	for i, id := range q.people {
-		if !s.exists(id) || slices.Contains(q.people[:i], id) {
-			err = status(http.StatusNotFound)
-		}
-	}
-	s.mu.Unlock()
-	for _, name := range q.streams {
-		if !slices.Contains(Streams(), name) || slices.Contains(s.o.Lacks, name) {
-			err = status(http.StatusNotFound)
-		}
-	}
-	if err != nil {
-		return q, err
+	if !s.knows(q) {
+		return q, status(http.StatusNotFound)
 	}
 	for key, into := range map[string]*time.Time{"time_start": &q.from, "time_end": &q.to} {
 		if text := last(r, key); text != "" {
@@ -94,6 +82,23 @@ func (s *Server) parse(r *http.Request, st *study) (q query, err error) {
 		}
 	}
 	return q, nil
+}
+
+// knows reports whether all participants and streams that were asked for exist, each asked for once.
+func (s *Server) knows(q query) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, id := range q.people {
+		if !s.exists(id) || slices.Contains(q.people[:i], id) {
+			return false
+		}
+	}
+	for _, name := range q.streams {
+		if !slices.Contains(Streams(), name) || slices.Contains(s.o.Lacks, name) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Server) exists(id string) bool {
@@ -120,9 +125,8 @@ func parseTime(text string) (time.Time, error) {
 
 // data is get-data.
 func (s *Server) data(w *answer, r *http.Request, st *study, f *Fault, v2 bool) {
-	q, err := s.parse(r, st)
-	var code status
-	if errors.As(err, &code) {
+	q, err := s.parse(r)
+	if code, ok := errors.AsType[status](err); ok {
 		fail(w, int(code))
 		return
 	}
@@ -156,10 +160,7 @@ func (s *Server) selected(st *study, q query) (all []*record) {
 			continue
 		}
 		for _, r := range p.files {
-			if len(q.streams) > 0 && !slices.Contains(q.streams, r.Stream) || !q.from.IsZero() && r.Time.Before(q.from) || !q.to.IsZero() && r.Time.After(q.to) {
-				continue
-			}
-			if len(q.registry) == 0 || !s.suppressed(r, q.registry) {
+			if q.wants(r) && (len(q.registry) == 0 || !s.suppressed(r, q.registry)) {
 				all = append(all, r)
 			}
 		}
@@ -167,28 +168,39 @@ func (s *Server) selected(st *study, q query) (all []*record) {
 	return all
 }
 
+// wants reports whether a file lies in what was asked for, both ends of the time included.
+func (q query) wants(r *record) bool {
+	return (len(q.streams) == 0 || slices.Contains(q.streams, r.Stream)) &&
+		(q.from.IsZero() || !r.Time.Before(q.from)) && (q.to.IsZero() || !r.Time.After(q.to))
+}
+
 // suppressed reports whether the registry of a request keeps a file from being sent. Each generation has its own mistakes.
 func (s *Server) suppressed(r *record, registry map[string]*string) bool {
 	r.digest()
-	get := func(key string) string {
-		if v := registry[key]; v != nil {
-			return *v
-		}
-		return ""
-	}
-	short := strings.TrimPrefix(r.ChunkPath, "CHUNKED_DATA/")
-	audio := r.Stream == "audio_recordings" && s.anywhere(registry, r.sha1)
+	full := said(registry, r.ChunkPath)
+	short := strings.TrimSpace(said(registry, strings.TrimPrefix(r.ChunkPath, "CHUNKED_DATA/")))
 	switch s.o.Generation {
 	case MD5:
-		return get(r.ChunkPath) != "" && get(r.ChunkPath) == s.md5(r)
+		return full != "" && full == s.md5(r)
 	case SHA1Full:
-		return strings.TrimSpace(get(r.ChunkPath)) == r.sha1
-	case SHA1Short:
-		return r.Stream != "survey_answers" && (audio || strings.TrimSpace(get(short)) == r.sha1)
-	case Current:
+		return strings.TrimSpace(full) == r.sha1
+	case Current, SHA1Short:
 	}
-	said := strings.TrimSpace(get(short))
-	return get(r.ChunkPath) != "" || audio || said != "" && (said == r.sha1 || said == r.md5)
+	if r.Stream == "audio_recordings" && s.anywhere(registry, r.sha1) {
+		return true
+	}
+	if s.o.Generation == SHA1Short {
+		return r.Stream != "survey_answers" && short == r.sha1
+	}
+	return full != "" || short == r.sha1 || short == r.md5
+}
+
+// said is what a registry says of a path, "" for nothing.
+func said(registry map[string]*string, path string) string {
+	if v := registry[path]; v != nil {
+		return *v
+	}
+	return ""
 }
 
 func (s *Server) anywhere(registry map[string]*string, sha1 string) bool {
@@ -257,10 +269,9 @@ func (z *zipWriter) send(files []*record, q query) {
 // strike does what a fault wants before member i, and reports whether that was the end.
 func (z *zipWriter) strike(i int) bool {
 	f := z.fault
-	if f == nil {
-		return false
-	}
 	switch {
+	case f == nil:
+		return false
 	case f.Kind == Truncate && i >= f.After, f.Kind == MissingObject:
 		abort(z.w, true)
 		return true
@@ -271,16 +282,24 @@ func (z *zipWriter) strike(i int) bool {
 		return true
 	case f.Kind == Drip:
 		z.s.wait(z.r, f.Delay)
-	case f.Kind == UnknownStream && i == f.After:
+	case i == f.After:
+		z.addWrong(f.Kind)
+	}
+	return false
+}
+
+// addWrong adds a member that nobody asked for.
+func (z *zipWriter) addWrong(kind Kind) {
+	switch {
+	case kind == UnknownStream:
 		z.extra("ai_chat_logs", "ai_chat_logs")
-	case f.Kind == BadNames && i == f.After:
+	case kind == BadNames:
 		for _, name := range []string{"../../etc/passwd", "/etc/passwd", "a\x00b", `pid\gps\x.csv`, "a//b.csv"} {
 			z.raw(name)
 		}
-	case f.Kind == Twice && i == f.After && i > 0:
+	case kind == Twice && len(z.names) > 0:
 		z.raw(z.lastName())
 	}
-	return false
 }
 
 // raw writes a member that should not be, with its line in the registry.
@@ -314,7 +333,7 @@ func (z *zipWriter) extra(stream, dir string) {
 
 func (z *zipWriter) encoder() *zstd.Encoder {
 	if z.zstd == nil {
-		z.zstd, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)) //nolint:errcheck // constant options
+		z.zstd, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)) // constant options
 	}
 	return z.zstd
 }
@@ -377,13 +396,11 @@ func (z *zipWriter) packed(name string, r *record) error {
 
 // twist changes a body as a fault wants it.
 func (z *zipWriter) twist(r *record, body io.Reader) io.Reader {
-	switch z.fault.Kind {
-	case WrongSize:
+	switch f := z.fault; {
+	case f.Kind == WrongSize:
 		return io.LimitReader(body, r.Body.Size()-1)
-	case Cut:
-		if z.count >= z.fault.After {
-			return io.LimitReader(body, r.Body.Size()/2)
-		}
+	case f.Kind == Cut && z.count >= f.After:
+		return io.LimitReader(body, r.Body.Size()/2)
 	}
 	return body
 }
