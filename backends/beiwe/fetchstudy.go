@@ -3,6 +3,7 @@ package beiwe
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"studyfs/backends"
@@ -135,7 +136,7 @@ func (s *study) takeSummary(said summary, from Day) (changes []backends.Change) 
 			before := len(s.person(id).Streams)
 			t := s.person(id).stream(stream)
 			if t.takeDays(days, from) {
-				moved[s.Folder+"/"+id+"/"+stream] = true
+				t.markFolders(moved, s.Folder+"/"+id+"/"+stream)
 			}
 			if len(s.person(id).Streams) != before {
 				moved[s.Folder], moved[s.Folder+"/"+id] = true, true
@@ -145,7 +146,7 @@ func (s *study) takeSummary(said summary, from Day) (changes []backends.Change) 
 	for id, p := range s.People {
 		for stream, t := range p.Streams {
 			if said[id][stream] == nil && t.takeDays(nil, from) {
-				moved[s.Folder+"/"+id+"/"+stream] = true
+				t.markFolders(moved, s.Folder+"/"+id+"/"+stream)
 			}
 		}
 	}
@@ -153,6 +154,16 @@ func (s *study) takeSummary(said summary, from Day) (changes []backends.Change) 
 		changes = append(changes, backends.Change{Dir: dir, All: true})
 	}
 	return changes
+}
+
+// markFolders marks a stream's folder and the surveys' in it: to the kernel, what is said of a folder says nothing of those below.
+func (t *stream) markFolders(marked map[string]bool, dir string) {
+	marked[dir] = true
+	for rest := range t.Files {
+		if i := strings.LastIndexByte(rest, '/'); i >= 0 {
+			marked[dir+"/"+rest[:i]] = true
+		}
+	}
 }
 
 // takeDays notes one stream's days from a day on.

@@ -370,6 +370,34 @@ func TestOpenFileKeepsItsVersion(t *testing.T) {
 	b.Compare(dir)
 }
 
+// Surveys lie in folders of their own below their stream. Late hours appear there as anywhere, though the kernel has looked at them before.
+func TestLateHoursInASurveysFolder(t *testing.T) {
+	b := harness.NewBeiwe(t, beiwetest.Options{V2: true}, beiwetest.FillOptions{Participants: 1, Days: 3, Streams: []string{"survey_timings"}})
+	e := b.Env()
+	dir := e.Mount("beiwe:", "--refresh", "1s")
+	b.Compare(dir)
+	folder := filepath.Join(dir, harness.BeiweStudy, b.People[0], "survey_timings", beiwetest.SurveyID)
+	old := names(t, folder)[0]
+	at, err := time.Parse("2006-01-02 15_04_05+00_00.csv", old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(folder, old))
+	if err != nil {
+		t.Fatal(err)
+	}
+	beiwetest.AddHour(b.Server, harness.BeiweStudyID, b.People[0], "survey_timings", at, 5)
+	within(t, 5*time.Second, "the rewritten hour is seen", func() bool {
+		now, err := os.Stat(filepath.Join(folder, old))
+		return err == nil && now.Size() != info.Size()
+	})
+	beiwetest.AddHour(b.Server, harness.BeiweStudyID, b.People[0], "survey_timings", at.Add(3*time.Hour), 5)
+	within(t, 5*time.Second, "the new hour is listed", func() bool {
+		return strings.Contains(strings.Join(names(t, folder), " "), harness.Hour(at.Add(3*time.Hour)))
+	})
+	b.Compare(dir)
+}
+
 // Whatever a window weighs, it streams through: a folder of 2 GiB costs no more memory than one of 2 MiB.
 func TestMemoryOfALargeWindow(t *testing.T) {
 	b := harness.NewBeiwe(t, beiwetest.Options{}, beiwetest.FillOptions{Participants: 1, Days: 1, Streams: []string{"gps"}})
