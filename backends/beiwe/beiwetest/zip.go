@@ -333,7 +333,7 @@ func (z *zipWriter) extra(stream, dir string) {
 
 func (z *zipWriter) encoder() *zstd.Encoder {
 	if z.zstd == nil {
-		z.zstd, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)) // constant options
+		z.zstd, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true)) // constant options
 	}
 	return z.zstd
 }

@@ -15,29 +15,30 @@ type table struct {
 // that differs was made up.
 func (z *Reader) end() error {
 	var t table
-	for {
-		b := z.scratch[:4]
+	for b := z.scratch[:4]; ; {
 		if err := z.fill(b); err != nil {
 			return err
 		}
-		var err error
-		switch signature := binary.LittleEndian.Uint32(b); {
-		case signature == sigCentral && !t.has64:
-			err = z.entry(&t)
-		case signature == sigEnd64 && !t.has64:
-			err = z.end64(&t)
-		case signature == sigLocate64 && t.has64 && !t.located:
-			t.located = true
-			err = z.discard(16)
-		case signature == sigEnd && t.has64 == t.located:
-			return z.last(t)
-		default:
-			err = fmt.Errorf("%w: its table is damaged", ErrFormat)
-		}
-		if err != nil {
+		if last, err := z.record(&t, binary.LittleEndian.Uint32(b)); last || err != nil {
 			return err
 		}
 	}
+}
+
+// record reads what follows a signature, and reports whether it was the last record. Each has its place, so the table cannot go on for ever.
+func (z *Reader) record(t *table, signature uint32) (last bool, err error) {
+	switch {
+	case signature == sigCentral && !t.has64:
+		return false, z.entry(t)
+	case signature == sigEnd64 && !t.has64:
+		return false, z.end64(t)
+	case signature == sigLocate64 && t.has64 && !t.located:
+		t.located = true
+		return false, z.discard(16)
+	case signature == sigEnd && t.has64 == t.located:
+		return true, z.last(*t)
+	}
+	return false, fmt.Errorf("%w: its table is damaged", ErrFormat)
 }
 
 // entry passes over one entry: 46 bytes, and three fields of their own lengths (APPNOTE 4.3.12). There are no more than members, which

@@ -245,7 +245,7 @@ func (h *header) zip64(extra []byte, size, packed uint32) error {
 		id, n := binary.LittleEndian.Uint16(extra), int(binary.LittleEndian.Uint16(extra[2:]))
 		extra = extra[4:]
 		if n > len(extra) {
-			break
+			return fmt.Errorf("%w: its extra field", ErrFormat)
 		}
 		field := extra[:n]
 		extra = extra[n:]

@@ -112,7 +112,7 @@ func TestRegistryWithoutEnd(t *testing.T) {
 
 // The registry of a study's whole history is read with the memory of one entry.
 func TestRegistryTakesNoMemory(t *testing.T) {
-	const n = 200_000
+	const n = 50_000
 	i := -1
 	var rest []byte
 	r := readerFunc(func(p []byte) (int, error) {

@@ -108,6 +108,7 @@ func drain(in io.Reader, o Options) (all []got, err error) {
 
 // frameOf packs like a server: one frame, no checksum of its own, its plain size in its head.
 func frameOf(t testing.TB, plain []byte) []byte {
+	t.Helper()
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithZeroFrames(true), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +119,7 @@ func frameOf(t testing.TB, plain []byte) []byte {
 
 // sizeless packs without telling the plain size.
 func sizeless(t testing.TB, plain []byte) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	w, err := zstd.NewWriter(&b, zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
@@ -136,6 +138,7 @@ func sizeless(t testing.TB, plain []byte) []byte {
 
 // sample is what a participant's answer looks like: the parts of a zip, and the plain bytes of each. Version 2 packs all but the registry.
 func sample(t testing.TB, packed bool) (parts []part, plain [][]byte) {
+	t.Helper()
 	registry := []byte(`{"CHUNKED_DATA/5f0000000000000000000000/abcd1234/gps/2020-10-05T02:00:00.csv": "1B2M2Y8AsgTpgAmY7PhCfg==", "x": ""}`)
 	plain = [][]byte{
 		[]byte("timestamp,UTC time,latitude,longitude,altitude,accuracy\n1601863200000,2020-10-05T02:00:00.000,1.5,2.5,3,4\n"),
