@@ -219,6 +219,9 @@ func (j *job) split(ctx context.Context, span stretch, streams []string, err err
 	return j.s.ofStudy(ctx, j.window.study, fmt.Errorf("fetch: %w", err))
 }
 
+// maxNothing bounds the memory of names that were looked for in vain.
+const maxNothing = 10_000
+
 // finish notes that a window is complete: what its days hold is known, and of a plain one what is gone.
 func (s *Source) finish(j *job) {
 	s.mu.Lock()
@@ -229,6 +232,9 @@ func (s *Source) finish(j *job) {
 		return
 	}
 	if w.span.from == w.span.to && j.bytes == 0 {
+		if len(st.nothing) >= maxNothing {
+			clear(st.nothing)
+		}
 		st.nothing[w.String()] = s.o.Now()
 	}
 	for _, name := range w.streams {

@@ -95,16 +95,7 @@ func (s *Source) lacks(stream string) bool {
 // probeStream returns errEnough if the stream holds a file, nil if it does not.
 func (j *job) probeStream(ctx context.Context, name string) error {
 	for n := 1; ; n++ {
-		resp, err := j.s.client.send(ctx, j.call(j.window.span, []string{name}, false))
-		if err == nil {
-			err = j.take(ctx, resp.Body, false, func(m member) error {
-				if m.stream == name {
-					return errEnough
-				}
-				return nil
-			})
-			resp.Body.Close() //nolint:errcheck // left on purpose
-		}
+		err := j.firstOf(ctx, name)
 		switch {
 		case errors.Is(err, backends.ErrNotExist):
 			return j.split(ctx, j.window.span, []string{name}, err)
@@ -115,6 +106,25 @@ func (j *job) probeStream(ctx context.Context, name string) error {
 			return err
 		}
 	}
+}
+
+// firstOf asks for a stream's whole history and returns errEnough with its first file.
+func (j *job) firstOf(ctx context.Context, name string) error {
+	if err := j.s.slots.all.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer j.s.slots.all.Release(1)
+	resp, err := j.s.client.send(ctx, j.call(j.window.span, []string{name}, false))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // left on purpose
+	return j.take(ctx, resp.Body, false, func(m member) error {
+		if m.stream == name {
+			return errEnough
+		}
+		return nil
+	})
 }
 
 // Progress is one fetch under way.
