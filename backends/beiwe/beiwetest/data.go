@@ -118,6 +118,21 @@ func uploadName(stream string) string {
 	return ""
 }
 
+// phoneName is what phones call a stream in the path of an upload.
+func phoneName(stream string) string {
+	names := map[string]string{
+		"accelerometer": "accel", "app_log": "logFile", "bluetooth": "bluetoothLog", "calls": "callLog", "ios_log": "ios/log",
+		"power_state": "powerState", "survey_timings": "surveyTimings", "texts": "textsLog", "wifi": "wifiLog",
+	}
+	if name := uploadName(stream); name != "" {
+		return name
+	}
+	if name, ok := names[stream]; ok {
+		return name
+	}
+	return stream
+}
+
 // AddStudy adds a study, or renames it.
 func (s *Server) AddStudy(one Study) {
 	s.mu.Lock()
@@ -180,11 +195,11 @@ func (s *Server) Put(study, participant, stream string, f File) {
 		ms := f.Time.UnixMilli()
 		r.ChunkPath = fmt.Sprintf("%s/%s/%s/%s%d%s", study, participant, raw, survey, ms, f.Ext)
 		r.Time = f.Time.UTC().Truncate(time.Second)
-		p.uploads = append(p.uploads, upload{f.Body.Size(), f.Time.UTC(), fmt.Sprintf("%s/%s%d%s", raw, survey, ms, f.Ext)})
 	} else {
 		r.Time = f.Time.UTC().Truncate(time.Hour)
 		r.ChunkPath = fmt.Sprintf("CHUNKED_DATA/%s/%s/%s/%s%s%s", study, participant, stream, survey, r.Time.Format("2006-01-02T15:04:05"), f.Ext)
 	}
+	p.uploads = append(p.uploads, upload{f.Body.Size(), f.Time.UTC(), fmt.Sprintf("%s/%s%d%s", phoneName(stream), survey, f.Time.UnixMilli(), f.Ext)})
 	base := r.Time.Format("2006-01-02 15_04_05") + "+00_00"
 	if s.o.NaiveNames {
 		base = strings.TrimSuffix(base, "+00_00")

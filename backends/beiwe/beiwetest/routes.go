@@ -35,6 +35,8 @@ func (s *Server) route(w *answer, r *http.Request, path string, f *Fault) {
 		s.withKeys(w, r, s.uploadHistory)
 	case "/background_processing_status":
 		w.WriteHeader(http.StatusOK)
+	case "", "/choose_study": // where a login leads
+		page(w, http.StatusOK)
 	case "/validate_login":
 		login(w, r)
 	case "/get-participant-file-hashes/v1":
@@ -340,7 +342,7 @@ func login(w *answer, r *http.Request) {
 		return
 	}
 	http.SetCookie(w, &http.Cookie{Name: "sessionid", Value: "demo", Path: "/", HttpOnly: true})
-	w.Header().Set("Location", "/")
+	w.Header().Set("Location", "/choose_study")
 	w.WriteHeader(http.StatusFound)
 }
 

@@ -263,6 +263,7 @@ func (z *zipWriter) send(files []*record, q query) {
 		text := []byte("{" + strings.Join(z.pairs, ", ") + "}")
 		z.write("registry", text, crc32.ChecksumIEEE(text), false) //nolint:errcheck // the client may be gone
 	}
+	http.NewResponseController(z.w).Flush() //nolint:errcheck // never a Content-Length, also where nothing matched
 	z.finish()
 }
 
