@@ -62,7 +62,7 @@ func newSite(t testing.TB, o beiwetest.Options, fill beiwetest.FillOptions) (*si
 	t.Helper()
 	s := &site{t: t, srv: beiwetest.New(o), dir: t.TempDir()}
 	h := httptest.NewServer(s.srv)
-	t.Cleanup(func() { s.srv.Close(); h.Close() })
+	t.Cleanup(func() { s.srv.Close(); h.CloseClientConnections(); h.Close() })
 	s.url = h.URL
 	s.srv.AddKey(access, secret)
 	if fill.Study.ID == "" {

@@ -35,17 +35,23 @@ func (s *Server) route(w *answer, r *http.Request, path string, f *Fault) {
 		s.withKeys(w, r, s.uploadHistory)
 	case "/background_processing_status":
 		w.WriteHeader(http.StatusOK)
-	case "", "/choose_study": // where a login leads
-		page(w, http.StatusOK)
 	case "/validate_login":
 		login(w, r)
 	case "/get-participant-file-hashes/v1":
 		page(w, max(o.FileHashes, http.StatusNotFound))
 	default:
-		if strings.HasPrefix(path, "/device_settings/") {
-			deviceSettings(w, r)
-			return
-		}
+		website(w, r, path)
+	}
+}
+
+// website are the pages for people.
+func website(w *answer, r *http.Request, path string) {
+	switch {
+	case strings.HasPrefix(path, "/device_settings/"):
+		deviceSettings(w, r)
+	case path == "" || path == "/choose_study": // where a login leads
+		page(w, http.StatusOK)
+	default:
 		page(w, http.StatusNotFound)
 	}
 }

@@ -42,8 +42,15 @@ func start(t *testing.T, o Options) *client {
 	return &client{t, s, h.URL}
 }
 
+// reply is an answer without its body.
+type reply struct {
+	StatusCode    int
+	Header        http.Header
+	ContentLength int64
+}
+
 // post sends fields after the keys, in the order of key, value, key, value…
-func (c *client) post(path string, fields ...string) (*http.Response, []byte, error) {
+func (c *client) post(path string, fields ...string) (reply, []byte, error) {
 	c.t.Helper()
 	form := url.Values{"access_key": {access}, "secret_key": {secret}, "study_id": {sid}}
 	for i := 0; i < len(fields); i += 2 {
@@ -55,11 +62,11 @@ func (c *client) post(path string, fields ...string) (*http.Response, []byte, er
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.PostForm(c.url+path, form)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, nil, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	return resp, body, err
+	return reply{resp.StatusCode, resp.Header, resp.ContentLength}, body, err
 }
 
 func (c *client) status(path string, fields ...string) int {
