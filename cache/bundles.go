@@ -124,7 +124,7 @@ func (b *bundled) expire(string) {}
 func (b *bundled) satisfy(ctx context.Context, name string, need backends.Need) error {
 	fetched := map[string]int{}
 	for range maxRounds {
-		bundle := b.src.Bundle(name, need, b.have)
+		bundle := b.src.Bundle(name, need, b.s.have)
 		if bundle == "" {
 			return nil
 		}
@@ -132,7 +132,7 @@ func (b *bundled) satisfy(ctx context.Context, name string, need backends.Need) 
 			return fmt.Errorf("fetch: %w: what was fetched is wanted again and again", backends.ErrBadAnswer)
 		}
 		enough := func() bool { // an answer may be there long before the bundle's end
-			return need == backends.ToStat && b.src.Bundle(name, need, b.have) != bundle
+			return need == backends.ToStat && b.src.Bundle(name, need, b.s.have) != bundle
 		}
 		seen, err := b.wait(ctx, bundle, enough)
 		if err != nil {
@@ -262,7 +262,7 @@ func (b *bundled) bring(ctx context.Context, e backends.Entry, o *object) error 
 	}
 	fetched := map[string]sight{}
 	for range maxRounds {
-		bundle := b.src.Bundle(e.Name, backends.ToRead, b.have)
+		bundle := b.src.Bundle(e.Name, backends.ToRead, b.s.have)
 		if bundle == "" || fetched[bundle] >= allOfIt || o.whole() {
 			break
 		}
@@ -282,7 +282,7 @@ func (b *bundled) bring(ctx context.Context, e backends.Entry, o *object) error 
 // readAhead begins what a reader of name will likely want next. One such flight at a time: the server has others to
 // serve.
 func (b *bundled) readAhead(name string) {
-	bundle := b.src.Bundle(name, backends.Ahead, b.have)
+	bundle := b.src.Bundle(name, backends.Ahead, b.s.have)
 	if bundle == "" {
 		return
 	}
@@ -292,23 +292,4 @@ func (b *bundled) readAhead(name string) {
 		b.ahead = true
 		b.launch(bundle, true)
 	}
-}
-
-// have reports whether all bytes of an entry are kept; by the books alone, once they are complete. Sources call it with
-// their own locks held: it calls none of theirs.
-func (b *bundled) have(e backends.Entry) bool {
-	if e.Size == 0 {
-		return true
-	}
-	id := b.s.idOf(e)
-	b.s.mu.Lock()
-	o := b.s.objects[id]
-	b.s.mu.Unlock()
-	switch {
-	case o != nil:
-		return o.whole()
-	case !b.s.scanned.Load():
-		return b.s.State(e) == Cached
-	}
-	return b.s.cache.usage.whole(b.s, id, e.Size)
 }

@@ -390,7 +390,7 @@ func TestIndexAndBytesOutliveTheProcess(t *testing.T) {
 		}
 		mustRead(t, s, e, 1, 0, e.Size)
 		waitFor(t, "the books are complete", s.scanned.Load)
-		if !s.bundles.have(e) {
+		if !s.have(e) {
 			t.Error("the books lack what is there")
 		}
 		if got := src.asked(); len(got) != 0 || src.past() != 0 {

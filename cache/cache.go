@@ -23,6 +23,7 @@ const (
 	defaultSmallFile = 4 << 20
 	defaultWindow    = 32 << 20
 	defaultParallel  = 16
+	defaultFiles     = 32
 	defaultTimeout   = 60 * time.Second
 	defaultTTL       = 60 * time.Second
 )

@@ -205,6 +205,14 @@ func (l *lister) list(ctx context.Context, dir string) ([]backends.Entry, error)
 	return nil, err
 }
 
+// peek returns the children of dir, by name, if all are known, believed or not: it is for guesses.
+func (l *lister) peek(dir string) []backends.Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all, _, _ := l.index.children(dir)
+	return all
+}
+
 func (l *lister) complete(dir string) ([]backends.Entry, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -20,6 +20,7 @@ type SourceOptions struct {
 	TTL       func(dir string, now time.Time) time.Duration // how long a listing of dir is believed; nil means 60 s
 	SmallFile int64                                         // objects up to this size are fetched whole at open; 0 means 4 MiB
 	Window    int64                                         // the largest read-ahead of one reader; 0 means 32 MiB
+	Files     int                                           // small files fetched ahead of somebody who reads a directory in order; 0 means 32, less means none
 	Parallel  int                                           // fetches in flight at once; 0 means 16
 	Timeout   time.Duration                                 // after which a call on the store gives up; 0 means 60 s
 	Seal      *Seal                                         // what must not lie in clear on the local disk; nil: everything may
@@ -35,6 +36,9 @@ func (o *SourceOptions) setDefaults() {
 	}
 	if o.Window == 0 {
 		o.Window = defaultWindow
+	}
+	if o.Files == 0 {
+		o.Files = defaultFiles
 	}
 	if o.Parallel == 0 {
 		o.Parallel = defaultParallel
@@ -56,8 +60,9 @@ type Store struct {
 	boot    [16]byte
 	log     *slog.Logger
 	lists   listings
-	lister  *lister     // lists, where the listing is ours
-	bundles *bundled    // lists, where the source keeps an index
+	lister  *lister  // lists, where the listing is ours
+	bundles *bundled // lists, where the source keeps an index
+	across  *across
 	scanned atomic.Bool // what earlier runs left is in the books
 	slots   slots
 	disk    *diskHealth
@@ -90,6 +95,7 @@ func (c *Cache) Open(ctx context.Context, src backends.Source, o SourceOptions) 
 		slots: newSlots(o.Parallel), disk: &diskHealth{log: c.log}, objects: map[objectID]*object{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.across = newAcross(s, o.Files)
 	if err := s.keepSealed(); err != nil {
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("cache directory: %w", err), h.close())
@@ -201,6 +207,7 @@ func (s *Store) prepare(ctx context.Context, e backends.Entry, r *Reader) error 
 		}
 	}
 	if e.Size > 0 && e.Size <= s.o.SmallFile {
+		s.across.opened(e) //nolint:contextcheck // nobody waits for it
 		if err := s.explain(ctx, e, r.fetchAll(ctx)); err != nil {
 			return err
 		}

@@ -35,6 +35,7 @@ type config struct {
 		Retry    duration `toml:"retry" flag:"hidden" help:"for one request with all its retries"`
 	} `toml:"timeout"`
 	Memory        byteSize `toml:"memory" help:"the most memory for data on its way, all sources together"`
+	ReadAhead     int      `toml:"read-ahead-files" help:"how many small files to fetch ahead of somebody who reads a folder in order; 0: none"`
 	ReadOnly      bool     `toml:"read-only" help:"never write to a source"`
 	AllowOther    bool     `toml:"allow-other" help:"let other users of this machine read the mount"`
 	NoPassthrough bool     `toml:"no-passthrough" help:"do not hand complete files to the kernel"`
@@ -80,7 +81,7 @@ func (l *logLevel) UnmarshalText(text []byte) error {
 
 // newConfig holds all defaults.
 func newConfig() *config {
-	c := &config{Memory: 256 << 20, Source: map[string]sourceConfig{}}
+	c := &config{Memory: 256 << 20, ReadAhead: 32, Source: map[string]sourceConfig{}}
 	c.Cache.Size = 10 << 30
 	c.Log.Level = logLevel(slog.LevelInfo)
 	return c

@@ -54,7 +54,7 @@ func (m *mountServer) openSource(ctx context.Context, s *liveSource) error {
 	}
 	var err error
 	s.store, err = m.cache.Open(ctx, s.remote, cache.SourceOptions{
-		Dir: m.spec.places().cacheOf(s.spec.id()), TTL: ttlOf(s.spec.Kind), Timeout: 2 * m.spec.Timeouts.Retry, Seal: s.spec.seal(),
+		Dir: m.spec.places().cacheOf(s.spec.id()), TTL: ttlOf(s.spec.Kind), Timeout: 2 * m.spec.Timeouts.Retry, Seal: s.spec.seal(), Files: m.spec.filesAhead(),
 		Changed: func(c backends.Change) {
 			if f := m.fs.Load(); f != nil {
 				f.Changed(m.spec.folder(s.spec), c)
@@ -72,6 +72,14 @@ func (m *mountServer) openSource(ctx context.Context, s *liveSource) error {
 		s.notices = append(s.notices, s.emptyNotice())
 	}
 	return s.confirm(ctx)
+}
+
+// filesAhead is ReadAhead as the cache wants it, where 0 is its default.
+func (m *mountSpec) filesAhead() int {
+	if m.ReadAhead == 0 {
+		return -1
+	}
+	return m.ReadAhead
 }
 
 func ttlOf(kind string) func(dir string, now time.Time) time.Duration {

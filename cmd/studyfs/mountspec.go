@@ -20,6 +20,7 @@ type mountSpec struct {
 
 	CacheSize     int64      `json:"cache_size"`
 	Memory        int64      `json:"memory"`
+	ReadAhead     int        `json:"read_ahead_files"`
 	LogLevel      slog.Level `json:"log_level"`
 	AllowOther    bool       `json:"allow_other"`
 	NoPassthrough bool       `json:"no_passthrough"`
@@ -84,7 +85,7 @@ func (l *loaded) newMountSpec(dir string, sources []sourceSpec) (*mountSpec, err
 	return &mountSpec{
 		Dir: dir, Sources: sources, Folders: len(sources) > 1,
 		CacheDir: p.cache, StateDir: p.state, RuntimeDir: p.runtime,
-		CacheSize: int64(l.Cache.Size), Memory: int64(l.Memory), LogLevel: slog.Level(l.Log.Level),
+		CacheSize: int64(l.Cache.Size), Memory: int64(l.Memory), ReadAhead: l.ReadAhead, LogLevel: slog.Level(l.Log.Level),
 		AllowOther: l.AllowOther, NoPassthrough: l.NoPassthrough,
 		Timeouts: timeouts{
 			Dial: time.Duration(l.Timeout.Dial), Answer: time.Duration(l.Timeout.Answer),

@@ -62,6 +62,12 @@ func setValue(v reflect.Value, text string) error {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)
+	case reflect.Int:
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%q is not a number of 0 or more", text)
+		}
+		v.SetInt(int64(n))
 	case reflect.Bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {
@@ -86,6 +92,8 @@ func (s setting) kind() string {
 	switch s.value.Interface().(type) {
 	case bool:
 		return "bool"
+	case int:
+		return "number"
 	case byteSize:
 		return "size"
 	case duration:
