@@ -203,8 +203,8 @@ func TestRunGivesTheCommandsExitCode(t *testing.T) {
 func TestDemoRunsACommand(t *testing.T) {
 	e := harness.New(t)
 	dir := filepath.Join(e.Home, "demo")
-	r := e.Run("demo", dir, "--", "sh", "-c", "find . -type f | wc -l; head -c 14 empatica/1/1/participant_data/2026-11-19/P001-3YK1A0B000/digital_biomarkers/aggregated_per_minute/*_eda.csv; exit 3")
-	if r.Code != 3 || r.Out != "399\ntimestamp_unix" {
+	r := e.Run("demo", dir, "--", "sh", "-c", "find bids empatica hcp -type f | wc -l; ls -d beiwe/*/* | wc -l; head -c 14 empatica/1/1/participant_data/2026-11-19/P001-3YK1A0B000/digital_biomarkers/aggregated_per_minute/*_eda.csv; exit 3")
+	if r.Code != 3 || r.Out != "399\n5\ntimestamp_unix" {
 		t.Errorf("exit %d, %q\n%s", r.Code, r.Out, r.Err)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {

@@ -261,12 +261,17 @@ func (r *rowReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// row makes one row by hand: formatting with fmt and time takes ten times as long, and a study has 15 million rows.
 func (r *rowReader) row() {
-	at := r.start.Add(time.Duration(int64(time.Hour) / int64(r.n) * int64(r.next)))
+	since := int64(time.Hour/time.Millisecond) / int64(r.n) * int64(r.next)
 	r.next++
-	r.buf = fmt.Appendf(r.buf, "\n%013d,", at.UnixMilli())
-	r.buf = at.AppendFormat(r.buf, stampForm)
+	r.buf = append(r.buf, '\n')
+	r.buf = digits(r.buf, r.start.UnixMilli()+since, 13)
 	r.buf = append(r.buf, ',')
+	r.buf = r.start.AppendFormat(r.buf, "2006-01-02T15:")
+	r.buf = append(digits(r.buf, since/60_000, 2), ':')
+	r.buf = append(digits(r.buf, since/1000%60, 2), '.')
+	r.buf = append(digits(r.buf, since%1000, 3), ',')
 	bits, have := uint64(0), 0
 	for _, c := range []byte(r.pattern) {
 		if c != '#' && c != '@' {
@@ -283,6 +288,18 @@ func (r *rowReader) row() {
 		}
 		r.buf = append(r.buf, "0123456789abcdef"[digit])
 	}
+}
+
+// digits appends the last n digits of v.
+func digits(b []byte, v int64, n int) []byte {
+	for range n {
+		b = append(b, '0')
+	}
+	for i := len(b) - 1; i >= len(b)-n; i-- {
+		b[i] += byte(v % 10)
+		v /= 10
+	}
+	return b
 }
 
 // answers is a survey's upload, which has no timestamp column.
