@@ -16,8 +16,10 @@ import (
 // arrival is one member of a zip, in the order in which they came: the registry at its end names them in the same order.
 type arrival struct {
 	member
-	file   *file
-	listed bool // it is in the index already; else it waits for its name
+	file   *file // guarded by the Source's mu once it is listed
+	listed bool  // it is in the index already; else it waits for its name
+
+	chunk, hash string // what the registry says of it
 }
 
 // errEnough ends a probe.
@@ -157,8 +159,8 @@ func (j *job) close(z *zipstream.Reader, came []arrival) error {
 		if err != nil {
 			return zipError(err)
 		}
-		if i < len(came) && came[i].file != nil {
-			came[i].file.Chunk, came[i].file.Hash = pair.ChunkPath, pair.Hash
+		if i < len(came) {
+			came[i].chunk, came[i].hash = pair.ChunkPath, pair.Hash
 		}
 		i++
 	}
@@ -196,14 +198,13 @@ func (j *job) nameRest(st *study, came []arrival) {
 		t := st.person(j.window.person).stream(stream)
 		var chunks []string
 		for _, one := range groups[key] {
-			chunks = append(chunks, one.file.Chunk)
+			chunks = append(chunks, one.chunk)
 		}
 		names := t.nameNew(first, slices.Clone(chunks))
 		for _, one := range groups[key] {
-			one.rest = names[one.file.Chunk]
-			chunk, hash := one.file.Chunk, one.file.Hash
+			one.rest = names[one.chunk]
 			j.s.add(j, st, t, one)
-			one.file.Chunk, one.file.Hash = chunk, hash
+			one.file.Chunk, one.file.Hash = one.chunk, one.hash
 		}
 	}
 }
@@ -214,8 +215,7 @@ func (j *job) keepNames(t *stream, one *arrival) {
 	if f == nil || f.SHA != one.file.SHA {
 		return
 	}
-	f.Hash = one.file.Hash
-	f.Chunk = one.file.Chunk
+	f.Hash, f.Chunk = one.hash, one.chunk
 	if one.direct() {
 		f.Chunk = ""
 	}
