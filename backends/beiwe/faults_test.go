@@ -107,7 +107,7 @@ func TestBrokenOffGoesOn(t *testing.T) {
 	for _, r := range s.srv.Log() {
 		sent += r.Members
 	}
-	if sent < 240 || sent > 250 { // what was on its way when the connection broke is lost
+	if sent < 240 || sent > 360 { // what was on its way when the connection broke is lost: more on a busy machine
 		t.Errorf("%d files were sent for 240", sent)
 	}
 	s.compare()
