@@ -30,11 +30,11 @@ type client struct {
 	trouble error
 }
 
-// The causes of a request's end that are ours.
-var (
-	errStalled  = errors.New("no bytes came within the time allowed")
-	errRedirect = errors.New("the server redirects, which would send the keys elsewhere: give the address that it redirects to (https)")
-)
+// ErrRedirect says that the server leads elsewhere, where the keys must not follow.
+var ErrRedirect = errors.New("the server redirects, which would send the keys elsewhere: give the address that it redirects to (https)")
+
+// errStalled is why a request was given up.
+var errStalled = errors.New("no bytes came within the time allowed")
 
 func newClient(o *Options) *client {
 	transport := o.Transport
@@ -51,7 +51,7 @@ func newClient(o *Options) *client {
 	}
 	return &client{o: o, http: &http.Client{
 		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return errRedirect }, // a followed 307 posts the keys again, to whomever
+		CheckRedirect: func(*http.Request, []*http.Request) error { return ErrRedirect }, // a followed 307 posts the keys again, to whomever
 	}}
 }
 
@@ -143,8 +143,8 @@ func (c *client) transportError(ctx context.Context, err error) error {
 		err = outer.Err
 	}
 	switch {
-	case errors.Is(err, errRedirect):
-		return fmt.Errorf("%w: %w", backends.ErrBadAnswer, errRedirect)
+	case errors.Is(err, ErrRedirect):
+		return fmt.Errorf("%w: %w", backends.ErrBadAnswer, ErrRedirect)
 	case errors.Is(context.Cause(ctx), errStalled), ctx.Err() == nil && timeout(err):
 		return fmt.Errorf("%w: %w", backends.ErrUnreachable, errStalled)
 	case ctx.Err() != nil:

@@ -33,12 +33,14 @@ type (
 	storedPerson struct {
 		ID      string
 		Streams []storedStream
+		Probed  time.Time
 	}
 	storedStream struct {
 		Name          string
 		Days          []storedDay
 		Files         []storedFile
 		Listed        bool
+		Exists        bool // a probe found data
 		Whole, Recent int64
 	}
 	storedDay struct {
@@ -87,7 +89,7 @@ func (s *Source) Snapshot(since uint64) ([]byte, uint64) {
 func (s *study) store() storedStudy {
 	out := storedStudy{ID: s.ID, Title: s.Title, Folder: s.Folder, Zone: s.Zone, NoSummary: s.NoSummary}
 	for id, p := range s.People {
-		one := storedPerson{ID: id}
+		one := storedPerson{ID: id, Probed: p.probed}
 		for name, t := range p.Streams {
 			one.Streams = append(one.Streams, t.store(name))
 		}
@@ -100,7 +102,7 @@ func (s *study) store() storedStudy {
 }
 
 func (t *stream) store(name string) storedStream {
-	out := storedStream{Name: name, Listed: t.Listed, Whole: t.Whole, Recent: t.Recent}
+	out := storedStream{Name: name, Listed: t.Listed, Exists: t.exists, Whole: t.Whole, Recent: t.Recent}
 	for d, c := range t.Days {
 		out.Days = append(out.Days, storedDay{d, c.Bytes, c.Got, c.Plain})
 	}
@@ -163,6 +165,7 @@ func (in *storedStudy) restore() (*study, error) {
 		if !validPerson(p.ID) {
 			return nil, errors.New("a participant that cannot be one")
 		}
+		st.person(p.ID).probed = p.Probed
 		for _, one := range p.Streams {
 			if !validStream(one.Name) {
 				return nil, errors.New("a stream that cannot be one")
@@ -183,7 +186,7 @@ func (in *storedStudy) restore() (*study, error) {
 
 // restore fills a stream. What its days hold is counted anew, since that decides what is fetched.
 func (in *storedStream) restore(t *stream, zone *time.Location) error {
-	t.Listed, t.Whole, t.Recent = in.Listed, in.Whole, in.Recent
+	t.Listed, t.exists, t.Whole, t.Recent = in.Listed, in.Exists, in.Whole, in.Recent
 	for _, d := range in.Days {
 		if d.Day < 0 || d.Day > lastDay || d.Bytes < 0 {
 			return errors.New("a day that cannot be one")

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"studyfs/backends"
+	"studyfs/backends/beiwe"
 )
 
 // failure is an error as the user sees it. It travels from the serving process to the one that waits for it.
@@ -83,6 +84,9 @@ func explainSource(s sourceSpec, err error) *failure {
 		f.Do = "check" + strings.TrimPrefix(s.endpointHint(), " and") + " that no login page of a network stands between"
 		if s.Endpoint == "" {
 			f.Do = "check that no login page of a network stands between"
+		}
+		if errors.Is(err, beiwe.ErrRedirect) {
+			f.Why, f.Do = lastCause(err), "correct the address in "+s.KeysFrom
 		}
 	case errors.Is(err, syscall.ENOSPC):
 		f.Why, f.Do = "the disk of the cache is full", "free some space, or choose another place with --cache-dir"
