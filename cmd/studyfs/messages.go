@@ -80,20 +80,25 @@ func explainSource(s sourceSpec, err error) *failure {
 		}
 		f.Do = "check the network" + s.endpointHint() + "; nothing is stored yet from an earlier mount to start from"
 	case errors.Is(err, backends.ErrBadAnswer):
-		f.Why = "what answered does not speak " + s.protocol() + " as it should" + because(err, backends.ErrBadAnswer)
-		f.Do = "check" + strings.TrimPrefix(s.endpointHint(), " and") + " that no login page of a network stands between"
-		if s.Endpoint == "" {
-			f.Do = "check that no login page of a network stands between"
-		}
-		if errors.Is(err, beiwe.ErrRedirect) {
-			f.Why, f.Do = lastCause(err), "correct the address in "+s.KeysFrom
-		}
+		f.Why, f.Do = wrongAnswer(s, err)
 	case errors.Is(err, syscall.ENOSPC):
 		f.Why, f.Do = "the disk of the cache is full", "free some space, or choose another place with --cache-dir"
 	default:
 		f.Why, f.Do = err.Error(), "see the log (studyfs status shows where), or try again with --log-level debug"
 	}
 	return f
+}
+
+// wrongAnswer explains an answer that was refused.
+func wrongAnswer(s sourceSpec, err error) (why, do string) {
+	if errors.Is(err, beiwe.ErrRedirect) {
+		return lastCause(err), "correct the address in " + s.KeysFrom
+	}
+	do = "check" + strings.TrimPrefix(s.endpointHint(), " and") + " that no login page of a network stands between"
+	if s.endpointHint() == "" {
+		do = "check that no login page of a network stands between"
+	}
+	return "what answered does not speak " + s.protocol() + " as it should" + because(err, backends.ErrBadAnswer), do
 }
 
 // noKeys says that there are none to be refused.

@@ -83,19 +83,20 @@ func TestPassingFaults(t *testing.T) {
 				})
 				e := impatient(b)
 				var struck atomic.Int64
-				c.fault.Hook = func() { struck.Add(1) }
-				if c.fault.Path != "" {
-					c.fault.Path = data + map[bool]string{false: "/v1", true: "/v2"}[v2]
+				fault := c.fault // of this run alone: the two versions run side by side
+				fault.Hook = func() { struck.Add(1) }
+				if fault.Path != "" {
+					fault.Path = data + map[bool]string{false: "/v1", true: "/v2"}[v2]
 				}
-				if c.fault.Count > 0 && c.fault.Every == 0 && v2 {
-					c.fault.Count++ // whether there is a version 2 is asked there, too
+				if fault.Count > 0 && fault.Every == 0 && v2 {
+					fault.Count++ // whether there is a version 2 is asked there, too
 				}
-				b.Fail(c.fault)
+				b.Fail(fault)
 				dir := mountAnyhow(t, e)
 				untilWhole(t, dir)
 				exact(t, b, dir)
-				if n := int(struck.Load()); n < 1 || n < c.fault.Count && c.fault.Every == 0 {
-					t.Errorf("it went wrong %d times, not %d", n, c.fault.Count)
+				if n := int(struck.Load()); n < 1 || n < fault.Count && fault.Every == 0 {
+					t.Errorf("it went wrong %d times, not %d", n, fault.Count)
 				}
 				e.Unmount(dir)
 				b.ClearFaults()

@@ -79,6 +79,7 @@ func (r *record) digest() {
 
 type study struct {
 	Study
+	pk      int // of its row in the server's database
 	zone    *time.Location
 	deleted bool
 	people  map[string]*person
@@ -145,10 +146,10 @@ func (s *Server) AddStudy(one Study) {
 		zone = time.UTC
 	}
 	if old := s.studies[one.ID]; old != nil {
-		old.Study, old.zone = one, zone
+		old.Name, old.TimeZone, old.zone = one.Name, one.TimeZone, zone // its id is read without a lock
 		return
 	}
-	s.studies[one.ID] = &study{Study: one, zone: zone, people: map[string]*person{}, created: s.o.Now()}
+	s.studies[one.ID] = &study{Study: one, pk: len(s.studies) + 1, zone: zone, people: map[string]*person{}, created: s.o.Now()}
 }
 
 // DeleteStudy makes a study one that is not found.
@@ -199,14 +200,15 @@ func (s *Server) Put(study, participant, stream string, f File) {
 		r.Time = f.Time.UTC().Truncate(time.Hour)
 		r.ChunkPath = fmt.Sprintf("CHUNKED_DATA/%s/%s/%s/%s%s%s", study, participant, stream, survey, r.Time.Format("2006-01-02T15:04:05"), f.Ext)
 	}
-	p.uploads = append(p.uploads, upload{f.Body.Size(), f.Time.UTC(), fmt.Sprintf("%s/%s%d%s", phoneName(stream), survey, f.Time.UnixMilli(), f.Ext)})
+	if stream != "identifiers" { // which the history does not tell of
+		p.uploads = append(p.uploads, upload{f.Body.Size(), f.Time.UTC(), fmt.Sprintf("%s/%s%d%s", phoneName(stream), survey, f.Time.UnixMilli(), f.Ext)})
+	}
 	base := r.Time.Format("2006-01-02 15_04_05") + "+00_00"
 	if s.o.NaiveNames {
 		base = strings.TrimSuffix(base, "+00_00")
 	}
 	r.Path = participant + "/" + stream + "/" + survey + base + f.Ext
 	p.files[r.ChunkPath] = r
-	s.changes++
 }
 
 // Remove deletes a file.

@@ -23,11 +23,11 @@ const (
 	RedirectAway                  // 307 to another host
 	Truncate                      // the body ends after After members
 	Cut                           // the body ends in the middle of member After+1
-	MissingObject                 // the same as Truncate, at the first member
+	MissingObject                 // the server misses the file of member After+1: to a client the same as Truncate
 	Drip                          // Delay between members
 	Stall                         // silence for ever after After members
 	WrongCRC                      // a member's checksum does not match
-	WrongSize                     // a member is shorter than its header says
+	WrongSize                     // each member is a byte shorter than its header says, and the next follows at once
 	BadNames                      // members that would leave the folder
 	Twice                         // a member comes twice
 	Deflate                       // a member claims to be compressed

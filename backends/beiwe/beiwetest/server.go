@@ -6,6 +6,7 @@
 package beiwetest
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -31,7 +32,7 @@ type Options struct {
 	Seed       uint64 // of the order of members
 	Generation Generation
 	V2         bool     // get-data/v2 exists
-	FileHashes int      // what get-participant-file-hashes answers: 500, or 404 if 0
+	FileHashes int      // what get-participant-file-hashes answers for who has files: 500, or 404 if 0
 	NoSummary  bool     // older than summary statistics
 	NoSettings bool     // older than get-study-settings
 	NaiveNames bool     // names without +00_00
@@ -51,7 +52,6 @@ type Server struct {
 	studies map[string]*study
 	faults  []*Fault
 	log     []Request
-	changes uint64 // of the data
 	asked   uint64 // requests for data, for the order of members
 }
 
@@ -62,10 +62,14 @@ type account struct {
 
 // New returns a server without studies and keys.
 func New(o Options) *Server {
+	o.clock()
+	return &Server{o: o, stop: make(chan struct{}), keys: map[string]*account{}, studies: map[string]*study{}}
+}
+
+func (o *Options) clock() {
 	if o.Now == nil {
 		o.Now = time.Now //nolint:forbidigo // the one default; every other clock is this field
 	}
-	return &Server{o: o, stop: make(chan struct{}), keys: map[string]*account{}, studies: map[string]*study{}}
 }
 
 // Close ends answers that are held back.
@@ -76,6 +80,7 @@ func (s *Server) Configure(change func(*Options)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.o)
+	s.o.clock()
 }
 
 // AddKey lets a pair of keys in, to these studies, or to all if none is given (a site administrator).
@@ -95,18 +100,40 @@ func (s *Server) RevokeKey(access string) {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	counted := &answer{ResponseWriter: w}
-	entry := Request{Time: s.o.Now(), Method: r.Method, Path: strings.TrimSuffix(r.URL.Path, "/"), Query: r.URL.Query()}
-	r.Body = http.MaxBytesReader(w, r.Body, 128<<20)
-	if err := r.ParseForm(); err != nil {
-		counted.WriteHeader(http.StatusBadRequest)
+	entry := Request{Time: s.options().Now(), Method: r.Method, Path: strings.TrimSuffix(r.URL.Path, "/"), Query: r.URL.Query()}
+	defer func() { s.finish(entry, counted) }()
+	w.Header().Set("X-Frame-Options", "DENY")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if err := readForm(w, r); err != nil {
+		fail(counted, http.StatusBadRequest)
+		return
 	}
 	entry.Form = redact(r.PostForm)
-	defer func() { s.finish(entry, counted) }()
 	f := s.fault(entry.Path)
 	if f != nil && s.before(counted, r, f) {
 		return
 	}
 	s.route(counted, r, entry.Path, f)
+}
+
+// readForm reads the fields of a body in either form that a browser would send; other bodies hold none.
+func readForm(w http.ResponseWriter, r *http.Request) error {
+	const most = 128 << 20 // as the server's own limit
+	r.Body = http.MaxBytesReader(w, r.Body, most)
+	if err := r.ParseForm(); err != nil {
+		return err
+	}
+	if err := r.ParseMultipartForm(most); !errors.Is(err, http.ErrNotMultipart) {
+		return err
+	}
+	return nil
+}
+
+// options are those of now: they change while requests are answered.
+func (s *Server) options() Options {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.o
 }
 
 // Request is one entry of the log.
