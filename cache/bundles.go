@@ -40,7 +40,6 @@ type bundled struct {
 
 	mu      sync.Mutex // guards all below; no I/O under it
 	flights map[string]*bundleFlight
-	ahead   bool // a flight that nobody waited for at first is under way
 	last    *lastLists
 	stored  uint64 // generation of the index that was stored last
 }
@@ -237,9 +236,6 @@ func (b *bundled) launch(bundle string, ahead bool) *bundleFlight {
 		b.mu.Lock()
 		f.err = err
 		delete(b.flights, bundle)
-		if ahead {
-			b.ahead = false
-		}
 		b.mu.Unlock()
 		close(f.done)
 	})
@@ -288,8 +284,17 @@ func (b *bundled) readAhead(name string) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.ahead && b.flights[bundle] == nil && b.s.ctx.Err() == nil {
-		b.ahead = true
+	if !b.fetchingAhead() && b.flights[bundle] == nil && b.s.ctx.Err() == nil {
 		b.launch(bundle, true)
 	}
+}
+
+// fetchingAhead reports whether a flight is under way that nobody waited for at first. The caller holds mu.
+func (b *bundled) fetchingAhead() bool {
+	for _, f := range b.flights {
+		if f.ahead {
+			return true
+		}
+	}
+	return false
 }

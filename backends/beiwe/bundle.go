@@ -131,7 +131,7 @@ func (s *Source) planList(at place) string {
 		return ""
 	}
 	r, _ := newest(needs, waitedWindow, at.t.complete)
-	w := window{study: at.study.ID, person: at.person, streams: []string{at.stream}, span: at.study.stretchOf(r.from, r.to), plain: r.plain}
+	w := at.window(at.study.stretchOf(r.from, r.to), r.plain)
 	if !heavy(at.stream) && bytes <= smallStream {
 		w.streams = slices.DeleteFunc(at.p.joins(at.stream, r, s.shownDay), func(t string) bool { return !s.wanted(t) })
 	}
@@ -142,11 +142,11 @@ func (s *Source) planList(at place) string {
 // without summary.
 func (s *Source) planWhole(at place) string {
 	now := s.o.Now()
-	w := window{study: at.study.ID, person: at.person, streams: []string{at.stream}, span: always(now)}
+	w := at.window(always(now), false)
 	t := at.t
 	switch {
 	case t == nil || t.Whole == 0 || now.Sub(time.Unix(t.Whole, 0)) >= wholeTTL:
-		w.whole, w.plain = true, t != nil && t.Whole != 0 && s.seen(t) <= smallStream
+		w.whole, w.plain = true, t != nil && t.Whole != 0 && t.bytes() <= smallStream
 	case now.Sub(time.Unix(max(t.Recent, t.Whole), 0)) >= recentTTL:
 		w.span.from = now.Unix() - recentSpan
 	default:
@@ -173,8 +173,8 @@ func (s *Source) shownSpan(st *study) stretch {
 	return span
 }
 
-// seen is how many bytes of a stream are known.
-func (s *Source) seen(t *stream) (bytes int64) {
+// bytes is how much of a stream is known.
+func (t *stream) bytes() (bytes int64) {
 	for _, f := range t.Files {
 		bytes += f.Size
 	}
@@ -183,13 +183,10 @@ func (s *Source) seen(t *stream) (bytes int64) {
 
 // together adds the other light streams that want the same window: without a summary they are many, and small.
 func (s *Source) together(at place, w window) []string {
-	if !at.study.NoSummary || heavy(at.stream) {
+	if !at.study.NoSummary || heavy(at.stream) || !w.whole || w.plain {
 		return w.streams
 	}
 	all := []string{at.stream}
-	if !w.whole || w.plain {
-		return all
-	}
 	for _, name := range Streams() {
 		if name != at.stream && !heavy(name) && s.wanted(name) && !s.without[name] && !at.p.fetchedWhole(name) {
 			all = append(all, name)
@@ -235,7 +232,7 @@ func (s *Source) planStatHour(at place, unix int64) string {
 	case c == nil || !c.needed() || known && s.away():
 		return ""
 	case c.known() || c.Plain:
-		return s.window(at, day, day, c.Plain)
+		return at.days(day, day, c.Plain)
 	case known:
 		return "" // seen by itself, its day not yet
 	}
@@ -244,7 +241,7 @@ func (s *Source) planStatHour(at place, unix int64) string {
 	}
 	at.t.reader.open(unix, func() bool { return false })
 	if at.t.reader.ordered() {
-		return s.window(at, day, s.bounded(at, day, day+Day(at.t.reader.days()-1), waitedWindow), false)
+		return at.days(day, s.bounded(at, day, day+Day(at.t.reader.days()-1), waitedWindow), false)
 	}
 	return s.moment(at, unix)
 }
@@ -259,18 +256,21 @@ func (s *Source) planStatWhole(at place, unix int64) string {
 
 // moment is the window of one second, unless it was empty just now.
 func (s *Source) moment(at place, unix int64) string {
-	w := window{study: at.study.ID, person: at.person, streams: []string{at.stream}, span: stretch{unix, unix}}
+	w := at.window(stretch{unix, unix}, false)
 	if t, ok := at.study.nothing[w.String()]; ok && s.o.Now().Sub(t) < missTTL {
 		return ""
 	}
 	return w.String()
 }
 
-// window is the bundle of a run of days.
-func (s *Source) window(at place, from, to Day, plain bool) string {
-	return window{
-		study: at.study.ID, person: at.person, streams: []string{at.stream}, span: at.study.stretchOf(from, to), plain: plain,
-	}.String()
+// window is the one of a stream alone over a stretch of time.
+func (at place) window(span stretch, plain bool) window {
+	return window{study: at.study.ID, person: at.person, streams: []string{at.stream}, span: span, plain: plain}
+}
+
+// days is the bundle of a run of days.
+func (at place) days(from, to Day, plain bool) string {
+	return at.window(at.study.stretchOf(from, to), plain).String()
 }
 
 // planDay names the window of a day that is looked at in .by-day.
@@ -282,7 +282,7 @@ func (s *Source) planDay(at place) string {
 	if c == nil || !c.needed() || c.known() && s.away() {
 		return ""
 	}
-	return s.window(at, at.day, at.day, c.Plain)
+	return at.days(at.day, at.day, c.Plain)
 }
 
 // planRead names the window that brings the bytes of a file that the index knows: the day it belongs to, or more where files
@@ -295,18 +295,16 @@ func (s *Source) planRead(at place) string {
 	if b := s.onItsWay(at, f.At, true); b != "" {
 		return b
 	}
-	if unchunked(at.stream) || at.study.NoSummary {
-		return window{study: at.study.ID, person: at.person, streams: []string{at.stream}, span: stretch{f.At, f.At}, plain: true}.String()
-	}
 	from := dayOf(f.At, at.study.zone)
-	if c := at.t.Days[from]; c != nil && c.Sum > largestDay {
-		return window{study: at.study.ID, person: at.person, streams: []string{at.stream}, span: stretch{f.At, f.At}, plain: true}.String()
+	c := at.t.Days[from]
+	if unchunked(at.stream) || at.study.NoSummary || c != nil && c.Sum > largestDay {
+		return at.window(stretch{f.At, f.At}, true).String()
 	}
 	to := from
 	if s.follow(at, f); at.t.reader.ordered() {
 		to = s.bounded(at, from, from+Day(at.t.reader.days()-1), waitedWindow)
 	}
-	return s.window(at, from, to, true)
+	return at.days(from, to, true)
 }
 
 func (s *Source) fileAt(at place) *file {
@@ -375,8 +373,8 @@ func (s *Source) planAhead(at place, have func(backends.Entry) bool) string {
 	if !ok || !r.near(today, missing) || s.onItsWay(at, missing.start(at.study.zone), false) != "" {
 		return ""
 	}
-	w := window{study: at.study.ID, person: at.person, streams: []string{at.stream}, plain: true, ahead: true}
-	w.span = at.study.stretchOf(missing, s.bounded(at, missing, missing+Day(r.days()-1), aheadWindow))
+	w := at.window(at.study.stretchOf(missing, s.bounded(at, missing, missing+Day(r.days()-1), aheadWindow)), true)
+	w.ahead = true
 	return w.String()
 }
 

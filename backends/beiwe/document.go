@@ -230,23 +230,5 @@ func (s *Source) readDocument(ctx context.Context, e backends.Entry) (*bytes.Rea
 	if at.study == nil || at.rest == "" {
 		return nil, fmt.Errorf("read: %w", backends.ErrNotExist)
 	}
-	var found []byte
-	keep := func(_ context.Context, _ int64, body io.Reader, seal func() (backends.Entry, error)) error {
-		all, err := io.ReadAll(io.LimitReader(body, maxDirect))
-		if err != nil {
-			return err
-		}
-		got, err := seal()
-		if found = all; got.Version != e.Version {
-			found = nil
-		}
-		return err
-	}
-	if err := s.fetchDocument(ctx, at.study.ID+"/"+at.rest, keep); err != nil {
-		return nil, err
-	}
-	if int64(len(found)) != e.Size {
-		return nil, fmt.Errorf("read: %w", backends.ErrChanged)
-	}
-	return bytes.NewReader(found), nil
+	return readVersion(e, func(put backends.Put) error { return s.fetchDocument(ctx, at.study.ID+"/"+at.rest, put) })
 }

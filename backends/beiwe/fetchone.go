@@ -33,10 +33,15 @@ func (s *Source) readWhole(ctx context.Context, e backends.Entry) (*bytes.Reader
 		}
 		return nil, fmt.Errorf("read: %w", backends.ErrNotExist)
 	}
-	w := window{study: at.study.ID, person: at.person, streams: []string{at.stream}, span: stretch{f.At, f.At}, plain: true, ahead: false}
+	w := at.window(stretch{f.At, f.At}, true)
 	s.mu.Unlock()
+	return readVersion(e, func(put backends.Put) error { return s.fetchWindow(ctx, w, put) })
+}
+
+// readVersion fetches into memory and picks the object whose contents are the version that e names.
+func readVersion(e backends.Entry, fetch func(put backends.Put) error) (*bytes.Reader, error) {
 	var found []byte
-	keep := func(_ context.Context, _ int64, body io.Reader, seal func() (backends.Entry, error)) error {
+	err := fetch(func(_ context.Context, _ int64, body io.Reader, seal func() (backends.Entry, error)) error {
 		all, err := io.ReadAll(io.LimitReader(body, maxDirect+1))
 		if err != nil {
 			return err
@@ -46,8 +51,8 @@ func (s *Source) readWhole(ctx context.Context, e backends.Entry) (*bytes.Reader
 		}
 		_, err = seal()
 		return err
-	}
-	if err := s.fetchWindow(ctx, w, keep); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
 	if int64(len(found)) != e.Size {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -69,7 +68,7 @@ func (o *Options) check() error {
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "":
 		return errAddress // not shown: what is wrong with it may be a password
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !backends.Loopback(u.Hostname()):
 		return fmt.Errorf("%w: %s would send the keys over the network in clear: use https", errAddress, o.URL)
 	case u.Scheme != "http" && u.Scheme != "https":
 		return fmt.Errorf("%w: %s is neither https nor http", errAddress, o.URL)
@@ -78,9 +77,4 @@ func (o *Options) check() error {
 	}
 	o.URL = strings.TrimRight(o.URL, "/")
 	return nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"slices"
 
 	"studyfs/backends"
 	"studyfs/backends/beiwe/zipstream"
@@ -25,7 +24,7 @@ type arrival struct {
 // errEnough ends a probe.
 var errEnough = errors.New("enough")
 
-// take reads a zip as it comes. only, where given, decides on each member whether to take it, for probes and single files.
+// take reads a zip as it comes. only, where given, decides on each member whether to take it: a probe leaves at the first.
 func (j *job) take(ctx context.Context, body io.Reader, zstd bool, only func(member) error) error {
 	z := zipstream.NewReader(body, zipstream.Options{Zstd: zstd})
 	defer z.Close() //nolint:errcheck // a decoder's memory
@@ -200,7 +199,7 @@ func (j *job) nameRest(st *study, came []arrival) {
 		for _, one := range groups[key] {
 			chunks = append(chunks, one.chunk)
 		}
-		names := t.nameNew(first, slices.Clone(chunks))
+		names := t.nameNew(first, chunks)
 		for _, one := range groups[key] {
 			one.rest = names[one.chunk]
 			j.s.add(j, st, t, one)

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -115,7 +114,7 @@ func checkEndpoint(endpoint string) error {
 		return fmt.Errorf("endpoint begins with %q; only https:// is possible", u.Scheme)
 	}
 	host := u.Hostname()
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+	if backends.Loopback(host) {
 		return nil
 	}
 	return fmt.Errorf("endpoint %s: %w", host, ErrPlainHTTP)

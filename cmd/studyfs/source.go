@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"studyfs/backends"
 )
 
 // The kinds of sources.
@@ -324,7 +326,7 @@ func checkEndpoint(address string) error {
 		f.Why = "an address must not hold a password"
 	case u.Scheme != "https" && u.Scheme != "http":
 		f.Why = fmt.Sprintf("%q begins with neither https:// nor http://", address)
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !backends.Loopback(u.Hostname()):
 		f.Why, f.Do = "keys and data would cross the network unencrypted", "use https://"
 	default:
 		return nil

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -168,15 +167,10 @@ func wrongURL(address string) string {
 		return "is not an address such as https://studies.beiwe.org"
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return "must be the address of the site alone, without ? or #"
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !backends.Loopback(u.Hostname()):
 		return "begins with http, which would send the keys over the network in clear: use https"
 	}
 	return ""
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // wrongKey looks at the characters only: keys have 64 of them today, which is the server's affair.
