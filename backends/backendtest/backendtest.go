@@ -21,6 +21,10 @@ type Harness struct {
 	Remove func(key string)
 	// Odd tells that the store behind the backend takes keys that are no file names, and a key beside others below it.
 	Odd bool
+	// Writes tells that Source is a [backends.Writer] to be held to that contract too.
+	Writes bool
+	// Sizes are those of objects to write besides small ones: around the limits between which the source sends them in other ways.
+	Sizes []int64
 }
 
 // T is what a check reports to: a [testing.T], or something that watches whether checks fail.
@@ -48,8 +52,10 @@ func Run[Sub T](t Runner[Sub], open func(t Sub) Harness) {
 	}
 }
 
-// Checks returns all rules.
-func Checks() []Check {
+// Checks returns all rules. Those for writers pass where the harness does not speak of writes.
+func Checks() []Check { return append(readChecks(), writeChecks()...) }
+
+func readChecks() []Check {
 	return []Check{
 		{"an empty source lists nothing", emptySource},
 		{"children come in name order, each once", nameOrder},

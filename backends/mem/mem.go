@@ -25,11 +25,13 @@ type Object struct {
 	Size    int64
 	ModTime time.Time
 	Tier    backends.Tier
+	Class   string
+	Meta    map[string]string // not changed afterwards
 }
 
 // Op is one call, as hooks and the log see it.
 type Op struct {
-	Name   string // "walk", "list", "stat" or "read"
+	Name   string // "walk", "list", "stat", "read", "put", "part", "finish", "copy", "remove" or "examine"
 	Object string // the directory or the entry
 	After  string
 	Off, N int64
@@ -39,13 +41,19 @@ type Op struct {
 type Source struct {
 	pageSize int
 
-	mu      sync.Mutex // guards the fields below; hooks run without it
-	objects map[string]stored
-	version int
-	before  func(Op) error
-	log     []Op
-	bytesIn int64
-	hidden  map[string]bool
+	mu        sync.Mutex // guards the fields below; hooks run without it
+	objects   map[string]stored
+	version   int
+	before    func(Op) error
+	after     func(Op) error
+	log       []Op
+	bytesIn   int64
+	bytesOut  int64
+	hidden    map[string]bool
+	partSize  int64
+	uploads   map[string]*upload
+	abilities backends.Abilities
+	now       func() time.Time
 }
 
 type stored struct {
@@ -64,24 +72,33 @@ func New(pageSize int) *Source {
 	if pageSize <= 0 {
 		pageSize = 1000
 	}
-	return &Source{pageSize: pageSize, objects: map[string]stored{}, hidden: map[string]bool{}}
+	return &Source{
+		pageSize: pageSize, objects: map[string]stored{}, hidden: map[string]bool{}, uploads: map[string]*upload{}, partSize: 8 << 20,
+		abilities: backends.Abilities{Conditions: backends.Able, Checksums: backends.Able},
+		now:       func() time.Time { return time.Unix(1_700_000_000, 0) },
+	}
 }
 
-// Put stores an object, with a version that no object had before. A key that ends in "/" marks a directory.
-func (s *Source) Put(key string, o Object) {
+// Set stores an object, with a version that no object had before. A key that ends in "/" marks a directory.
+func (s *Source) Set(key string, o Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.objects[key] = stored{o, s.newVersion()}
+}
+
+// newVersion returns one that no object had before. The caller holds mu.
+func (s *Source) newVersion() string {
 	s.version++
-	s.objects[key] = stored{o, strconv.Itoa(s.version)}
+	return strconv.Itoa(s.version)
 }
 
 // PutBytes stores an object with the given bytes, which it keeps.
 func (s *Source) PutBytes(key string, b []byte) {
-	s.Put(key, Object{Body: bytes.NewReader(b), Size: int64(len(b)), ModTime: time.Unix(1e9, 0).UTC()})
+	s.Set(key, Object{Body: bytes.NewReader(b), Size: int64(len(b)), ModTime: time.Unix(1e9, 0).UTC()})
 }
 
-// Remove removes a key if it is there.
-func (s *Source) Remove(key string) {
+// Delete removes a key if it is there.
+func (s *Source) Delete(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.objects, key)
@@ -105,11 +122,18 @@ func (s *Source) Log() []Op {
 func (s *Source) Counts() backends.Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := backends.Counts{BytesIn: s.bytesIn, HiddenKeys: int64(len(s.hidden))}
+	c := backends.Counts{BytesIn: s.bytesIn, BytesOut: s.bytesOut, HiddenKeys: int64(len(s.hidden))}
 	for _, op := range s.log {
-		if op.Name == "read" {
+		switch op.Name {
+		case "read":
 			c.Get++
-		} else {
+		case "examine":
+			c.Head++
+		case "put", "part", "finish", "copy":
+			c.Put++
+		case "remove":
+			c.Delete++
+		default:
 			c.List++
 		}
 	}
@@ -225,7 +249,7 @@ func (s *Source) entry(key string) (backends.Entry, bool) {
 	o := s.objects[key]
 	e := backends.Entry{Name: name, Dir: isDir, ModTime: o.ModTime}
 	if !isDir {
-		e.Size, e.Version, e.Tier = o.Size, o.version, o.Tier
+		e.Size, e.Version, e.Tier, e.Class = o.Size, o.version, o.Tier, o.Class
 	}
 	return e, true
 }
