@@ -23,6 +23,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/backends/beiwe/keyring":    {"studyfs/backends", "studyfs/backends/beiwe/cryptease"},
 		"studyfs/backends/beiwe/beiwetest":  {},
 		"studyfs/cache":                     {"studyfs/backends"},
+		"studyfs/cache/stage/gate":          {},
 		"studyfs/fs":                        {"studyfs/backends", "studyfs/cache"},
 		"studyfs/cmd/studyfs": {
 			"studyfs/backends", "studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/s3/s3test/sample", "studyfs/cache", "studyfs/fs",
