@@ -42,6 +42,7 @@ type kid struct {
 	version string
 	class   string
 	tier    backends.Tier
+	put     bool // by this machine: known to be there before a listing says so, with the time that the upload had
 }
 
 func (k kid) dir() bool    { return strings.HasSuffix(k.key, "/") }
@@ -118,6 +119,9 @@ func (x *index) find(dir, base string) (k kid, v verdict, from string) {
 	keys := [...]string{base, base + "/"}
 	if i, ok := d.search(keys[1]); ok && d.covers(keys[1]) {
 		return d.kids[i], present, "" // also where there is a file of that name
+	}
+	if i, ok := d.search(keys[0]); ok && d.kids[i].put && d.covers(keys[0]) {
+		return d.kids[i], present, ""
 	}
 	for _, key := range keys {
 		if !d.covers(key) {
@@ -314,6 +318,11 @@ func (x *index) replace(dir string, iv interval, kids []kid, now time.Time, expi
 	from, _ := d.search(iv.lo)
 	to, _ := d.search(iv.hi)
 	old := slices.Clone(d.kids[from:to])
+	for i, k := range kids {
+		if j, ok := slices.BinarySearchFunc(old, k.key, func(k kid, key string) int { return strings.Compare(k.key, key) }); ok {
+			kids[i] = k.settle(old[j])
+		}
+	}
 	x.kids += len(kids) - len(old)
 	d.kids = slices.Replace(d.kids, from, to, kids...)
 	d.known = addInterval(d.known, iv)
@@ -348,6 +357,9 @@ func (x *index) compare(dir string, old, kids []kid, hadKnown bool, out *diff) {
 
 // replaced reports whether a file changed, and notes its old version as removed if it has a new one.
 func replaced(dir string, old, now kid, out *diff) bool {
+	if old.put && old.class == "" {
+		old.class = now.class // not all services name it in the answer to an upload
+	}
 	if old.dir() || old.same(now) {
 		return false
 	}

@@ -44,14 +44,18 @@ type lister struct {
 	work   sync.WaitGroup // requests and the background loop
 	wake   chan struct{}  // something is to be revalidated
 
+	saving sync.Mutex // held for changing what lies on disk; taken before mu
+
 	mu     sync.Mutex // guards all below; no I/O under it
 	index  *index
+	edits  edits
 	calls  map[string]*call     // requests under way, by the directory that wants them
 	big    map[string]bool      // directories whose first child alone fills a page: their children are listed with a delimiter
 	failed map[string]time.Time // directories whose last request failed while stale knowledge served
 	todo   map[string]bool      // directories to revalidate
 	served time.Time            // age of the oldest listing served last
 	dirty  bool
+	onDisk bool // what lies on disk lacks no edit
 }
 
 // call is one request (or a few in a row) for one directory, shared by all who wait.
@@ -72,6 +76,7 @@ func newLister(src backends.Source, o listerOptions) (*lister, error) {
 	l := &lister{
 		src: src, o: o, wake: make(chan struct{}, 1), index: loadIndex(o.file, o.codec),
 		calls: map[string]*call{}, big: map[string]bool{}, failed: map[string]time.Time{}, todo: map[string]bool{},
+		edits: newEdits(), onDisk: true,
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // ends with close; no caller's context lives as long
 	l.work.Add(1)

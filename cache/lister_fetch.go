@@ -66,11 +66,15 @@ func (l *lister) walkPage(ctx context.Context, dir, after string) error {
 	if !ok {
 		return l.listWhole(ctx, dir)
 	}
+	since := l.begun()
+	defer l.ended(since)
 	page, err := pager.WalkPage(ctx, "", after)
 	if err != nil {
 		return err
 	}
-	l.take(func(now time.Time) diff { return l.index.applyWalk(after, page, now, l.expired) })
+	l.take(func(now time.Time) diff {
+		return l.index.applyWalk(after, l.edits.amend(page, after, since, asItIs), now, l.expired)
+	})
 	return nil
 }
 
@@ -84,16 +88,22 @@ func (l *lister) listPage(ctx context.Context, dir, after string) error {
 	if after != "" {
 		from = prefixOf(dir) + after
 	}
+	since := l.begun()
+	defer l.ended(since)
 	page, err := pager.ListPage(ctx, dir, from)
 	if err != nil {
 		return err
 	}
-	l.take(func(now time.Time) diff { return l.index.applyList(dir, after, page, now, l.expired) })
+	l.take(func(now time.Time) diff {
+		return l.index.applyList(dir, after, l.edits.amend(page, from, since, childOf(dir)), now, l.expired)
+	})
 	return nil
 }
 
 // listWhole lists a directory of a source that does not answer in pages.
 func (l *lister) listWhole(ctx context.Context, dir string) error {
+	since := l.begun()
+	defer l.ended(since)
 	var page backends.Page
 	for e, err := range l.src.List(ctx, dir) {
 		if err != nil {
@@ -102,7 +112,9 @@ func (l *lister) listWhole(ctx context.Context, dir string) error {
 		page.Entries = append(page.Entries, e)
 	}
 	sortByKey(page.Entries)
-	l.take(func(now time.Time) diff { return l.index.applyList(dir, "", page, now, l.expired) })
+	l.take(func(now time.Time) diff {
+		return l.index.applyList(dir, "", l.edits.amend(page, "", since, childOf(dir)), now, l.expired)
+	})
 	return nil
 }
 

@@ -13,12 +13,16 @@ import (
 
 // The stored listing, inside what the codec seals. Numbers are varints, strings a length and bytes, times Unix nanoseconds.
 //
-//	magic "sfslist1"
+//	magic "sfslist2"
 //	directories, each:
-//	  name  time  number of intervals (lo hi)*  number of children (key size time version class tier)*
+//	  name  time  number of intervals (lo hi)*  number of children (key size time version class tier)*,
+//	  tier with 0x80 where the time is that of an upload
 //
 // It is a cache: whatever is wrong with it makes it empty.
-const listMagic = "sfslist1"
+const listMagic = "sfslist2"
+
+// putBit marks a child that was put from here.
+const putBit = 0x80
 
 // codec turns stored listings into what lies on disk and back. open fails on whatever was not sealed by the same codec.
 type codec interface {
@@ -47,9 +51,11 @@ func (clearCodec) open(dst, sealed []byte) ([]byte, error) {
 
 // save writes the listing if it changed since it was last written.
 func (l *lister) save() error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
 	l.mu.Lock()
 	dirty := l.dirty
-	l.dirty = false
+	l.dirty, l.onDisk = false, l.onDisk || l.dirty
 	var plain []byte
 	if dirty {
 		plain = l.index.encode()
@@ -113,7 +119,11 @@ func (x *index) encode() []byte {
 			b = binary.AppendVarint(b, toUnix(k.mod))
 			str(k.version)
 			str(k.class)
-			b = append(b, byte(k.tier))
+			tier := byte(k.tier)
+			if k.put {
+				tier |= putBit
+			}
+			b = append(b, tier)
 		}
 	}
 	return b
@@ -149,7 +159,7 @@ func decodeIndex(b []byte) (*index, bool) {
 		for range r.count() {
 			k := kid{key: r.str(), size: r.varint(), mod: fromUnix(r.varint()), version: r.str(), class: r.str()}
 			if tier := r.take(1); len(tier) == 1 {
-				k.tier = backends.Tier(tier[0])
+				k.tier, k.put = backends.Tier(tier[0]&^putBit), tier[0]&putBit != 0
 			}
 			if n := len(d.kids); !backends.ValidName(k.base()) || k.base() == "" || n > 0 && d.kids[n-1].key >= k.key {
 				return nil, false

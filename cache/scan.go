@@ -83,12 +83,12 @@ func (s *Store) isOpen(id objectID) bool {
 // removeOrphan removes the files of an object whose map is missing. It holds the object while it does, so that
 // nobody opens it in between.
 func (s *Store) removeOrphan(id objectID) {
-	if _, err := os.Stat(s.mapPath(id)); err == nil {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.objects[id] == nil {
+	if s.objects[id] != nil {
+		return
+	}
+	if _, err := os.Stat(s.mapPath(id)); err != nil {
 		s.unlink(id)
 	}
 }
