@@ -1,0 +1,248 @@
+package stage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// What lies in a stage's directory.
+const (
+	filesDir      = "files"      // staged files and their sidecars
+	quarantineDir = "quarantine" // what could not be understood
+	journalName   = "journal"
+	headerName    = "header"
+	lockName      = "lock"
+	ballastName   = "ballast"
+	sidecarExt    = ".meta"
+	tempExt       = ".tmp"
+)
+
+type opKind uint8
+
+const (
+	opMkdir opKind = iota
+	opCreate
+	opOpen
+	opRead
+	opWrite
+	opTruncate
+	opAllocate
+	opSync
+	opSyncDir
+	opRename
+	opRemove
+)
+
+// op is one call on the local disk. Paths are relative to the stage's directory.
+type op struct {
+	kind     opKind
+	path, to string
+	off      int64
+	data     []byte // what is written
+	size     int64
+}
+
+// errShort, from a hook, makes a write stop half way.
+var errShort = errors.New("short write")
+
+// disk is the one place where a stage touches the local disk, but for what the kernel writes into staged files by itself. Tests see
+// each call before it happens and may fail it.
+type disk struct {
+	dir  string
+	hook func(op) error
+}
+
+func (d *disk) path(name string) string { return filepath.Join(d.dir, name) }
+
+func (d *disk) before(o op) error {
+	if d.hook == nil {
+		return nil
+	}
+	return d.hook(o)
+}
+
+func (d *disk) makeAll() error {
+	for _, name := range []string{"", filesDir, quarantineDir} {
+		if err := d.before(op{kind: opMkdir, path: name}); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(d.path(name), 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open opens a file for reading and writing; with create it must not exist.
+func (d *disk) open(name string, create bool) (*os.File, error) {
+	kind, flags := opOpen, os.O_RDWR
+	if create {
+		kind, flags = opCreate, os.O_RDWR|os.O_CREATE|os.O_EXCL
+	}
+	if err := d.before(op{kind: kind, path: name}); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(d.path(name), flags|unix.O_NOFOLLOW, 0o600)
+}
+
+func (d *disk) readAll(name string) ([]byte, error) {
+	if err := d.before(op{kind: opRead, path: name}); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(d.path(name))
+}
+
+func (d *disk) writeAt(name string, f *os.File, p []byte, off int64) (int, error) {
+	err := d.before(op{kind: opWrite, path: name, off: off, data: p})
+	if errors.Is(err, errShort) {
+		n, _ := f.WriteAt(p[:len(p)/2], off)
+		return n, io.ErrShortWrite
+	}
+	if err != nil {
+		return 0, err
+	}
+	return f.WriteAt(p, off)
+}
+
+func (d *disk) truncate(name string, f *os.File, size int64) error {
+	if err := d.before(op{kind: opTruncate, path: name, size: size}); err != nil {
+		return err
+	}
+	return f.Truncate(size)
+}
+
+func (d *disk) allocate(name string, f *os.File, mode uint32, off, n int64) error {
+	if err := d.before(op{kind: opAllocate, path: name, off: off, size: n}); err != nil {
+		return err
+	}
+	return unix.Fallocate(int(f.Fd()), mode, off, n)
+}
+
+// sync makes a file's bytes and size durable.
+func (d *disk) sync(name string, f *os.File) error {
+	if err := d.before(op{kind: opSync, path: name}); err != nil {
+		return err
+	}
+	for {
+		if err := unix.Fdatasync(int(f.Fd())); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// syncDir makes the names in a directory durable.
+func (d *disk) syncDir(name string) error {
+	if err := d.before(op{kind: opSyncDir, path: name}); err != nil {
+		return err
+	}
+	f, err := os.Open(d.path(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func (d *disk) rename(from, to string) error {
+	if err := d.before(op{kind: opRename, path: from, to: to}); err != nil {
+		return err
+	}
+	return os.Rename(d.path(from), d.path(to))
+}
+
+func (d *disk) remove(name string) error {
+	if err := d.before(op{kind: opRemove, path: name}); err != nil {
+		return err
+	}
+	err := os.Remove(d.path(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// replace writes a file under a temporary name, syncs it and gives it its name. The name is durable after a syncDir.
+func (d *disk) replace(name string, data []byte) error {
+	temp := name + tempExt
+	if err := d.remove(temp); err != nil {
+		return err
+	}
+	f, err := d.open(temp, true)
+	if err != nil {
+		return err
+	}
+	_, err = d.writeAt(temp, f, data, 0)
+	if err == nil {
+		err = d.sync(temp, f)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, d.remove(temp))
+	}
+	return d.rename(temp, name)
+}
+
+// names returns the regular files in a directory, sorted, and what else is there.
+func (d *disk) list(dir string) (files, others []string, err error) {
+	all, err := os.ReadDir(d.path(dir))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range all {
+		if e.Type().IsRegular() {
+			files = append(files, e.Name())
+		} else {
+			others = append(others, e.Name())
+		}
+	}
+	slices.Sort(files)
+	return files, others, nil
+}
+
+// mark tells whether a file was written to since: sizes and change times move with every write, through a mapping too
+// (when the page is first written to).
+type mark struct {
+	Size  int64 `json:"size"`
+	CTime int64 `json:"ctime"` // Unix nanoseconds
+}
+
+// looked is what a look at a staged file tells.
+type looked struct {
+	mark
+	mtime  int64 // Unix nanoseconds
+	blocks int64 // bytes that it takes on the disk
+}
+
+func lookAt(f *os.File) (looked, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return looked{}, fmt.Errorf("staged file: %w", err)
+	}
+	return lookedOf(&st), nil
+}
+
+// look is lookAt by name: cheap enough under a lock, and never waits for a network.
+func (d *disk) look(name string) (looked, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(d.path(name), &st); err != nil {
+		return looked{}, fmt.Errorf("staged file: %w", err)
+	}
+	return lookedOf(&st), nil
+}
+
+func lookedOf(st *unix.Stat_t) looked {
+	return looked{mark: mark{st.Size, st.Ctim.Nano()}, mtime: st.Mtim.Nano(), blocks: st.Blocks * 512}
+}
+
+// free tells how many bytes of the disk are free, and how many it has.
+func (d *disk) free() (free, total int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(d.dir, &st); err != nil {
+		return 0, 0, fmt.Errorf("staging disk: %w", err)
+	}
+	return int64(st.Bavail) * st.Frsize, int64(st.Blocks) * st.Frsize, nil
+}

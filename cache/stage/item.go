@@ -1,0 +1,195 @@
+package stage
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"studyfs/backends"
+)
+
+// ID is the number of one staged thing. It is never given twice in a stage; 0 is none.
+type ID uint64
+
+// Kind says what a staged thing is.
+type Kind uint8
+
+// The kinds.
+const (
+	Regular Kind = iota
+	Dir
+	Link
+)
+
+// State says how far a staged thing has come.
+type State uint8
+
+// The states. Writing: open, or changed since it was last sealed. Staged: safe, and waits. Stored is what a thing is called
+// that is no longer staged. Conflict, Parked and Failed wait for people; Failed is tried again now and then. Orphan: never
+// closed when the process ended. Quarantined: the local disk failed it.
+const (
+	Writing State = iota
+	Staged
+	Uploading
+	Stored
+	Conflict
+	Parked
+	Failed
+	Orphan
+	Quarantined
+)
+
+var stateNames = [...]string{"writing", "staged", "uploading", "stored", "conflict", "parked", "failed", "orphan", "quarantined"} //nolint:gochecknoglobals // a table
+
+// String returns the name that users see.
+func (s State) String() string { return stateNames[s] }
+
+// Attr is what is kept of a file, directory or link beside its bytes. It is a value; XAttrs is never changed in place.
+type Attr struct {
+	Mode     uint32 // permissions, setuid, setgid and sticky: 07777
+	UID, GID uint32
+	ModTime  time.Time
+	XAttrs   map[string]string
+}
+
+// Equal reports whether two Attr are the same in all that is kept with an object at the target: extended attributes stay here.
+func (a Attr) Equal(b Attr) bool {
+	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.ModTime.Equal(b.ModTime)
+}
+
+func (a Attr) same(b Attr) bool { return a.Equal(b) && maps.Equal(a.XAttrs, b.XAttrs) }
+
+// Info is a snapshot of one staged thing.
+type Info struct {
+	ID       ID
+	Name     string // relative to the source's root; "" of an orphan whose name was lost
+	Kind     Kind
+	Attr     Attr
+	Changed  time.Time // last change of bytes or attributes
+	Size     int64     // of a file, now; of a link, the length of Target
+	Target   string    // where a Link leads
+	State    State
+	Base     backends.Entry // what lies at the target under this name; the zero Entry: nothing
+	Sent     int64          // bytes of the body that have gone out
+	Err      string         // why it does not go on, in words
+	Warnings []string       // what the gate says of it
+	Open     int            // handles open for writing
+}
+
+// item is one staged thing. The Stage's mu guards all fields but id, kind and sealing.
+type item struct {
+	id      ID
+	kind    Kind
+	touch   bool       // only metadata of base are to change
+	undo    bool       // what may lie at the target under name with this size and sum is ours, and unwanted
+	sealing sync.Mutex // one seal at a time; taken before mu
+
+	name     string
+	attr     Attr
+	changed  time.Time
+	target   string
+	base     backends.Entry
+	state    State
+	why      string
+	warnings []string
+
+	size      int64 // as last seen
+	blocks    int64 // bytes that it takes on the disk, as last seen
+	wrote     int64 // the file's own modification time when attr.ModTime was right: if it has another, that is what counts
+	sealed    *mark // what was sealed; nil: never
+	copied    *mark // the copy of base as it was made; while the file is still that, nothing is to be stored
+	sum       *uint64
+	summed    mark // what sum is of
+	resume    []byte
+	maybe     bool // a try to store it has ended without an answer
+	populated bool // of a directory: the target has something below it
+	stale     bool // the sidecar has another name or other attributes
+	gone      bool // given up or stored: nothing of it is in the stage any more
+
+	writers, readers int
+	touched          time.Time // the last close, rename or change: being quiet counts from here
+	notBefore        time.Time // after a failure
+	express          bool      // somebody waits for it to be stored: quiet or not
+	opened           bool      // somebody has had it open since it was made
+	job              *Job
+	sent             int64
+}
+
+func fileName(id ID) string    { return fmt.Sprintf("%s/%016x", filesDir, uint64(id)) }
+func sidecarName(id ID) string { return fileName(id) + sidecarExt }
+
+// hasFile reports whether there are bytes of it on the local disk.
+func (it *item) hasFile() bool { return it.kind == Regular && !it.touch && !it.undo }
+
+// named reports whether it stands in the tree of names.
+func (it *item) named() bool {
+	return !it.touch && !it.undo && !it.gone && it.state != Orphan && it.state != Quarantined
+}
+
+// saw notes what a look at the file has told. The caller holds mu.
+func (it *item) saw(l looked) {
+	it.size, it.blocks = l.Size, l.blocks
+	if l.mtime == it.wrote {
+		return
+	}
+	it.wrote = l.mtime
+	it.attr.ModTime = fromNanos(l.mtime)
+	if it.changed.Before(it.attr.ModTime) {
+		it.changed = it.attr.ModTime
+	}
+}
+
+// info is a snapshot. The caller holds mu.
+func (it *item) info() Info {
+	n := Info{
+		ID: it.id, Name: it.name, Kind: it.kind, Attr: it.attr, Changed: it.changed, Size: it.size, Target: it.target, State: it.state,
+		Base: it.base, Sent: it.sent, Err: it.why, Warnings: it.warnings, Open: it.writers,
+	}
+	if it.kind == Link {
+		n.Size = int64(len(it.target))
+	}
+	switch {
+	case it.gone:
+		n.State = Stored
+	case it.job != nil:
+		n.State = Uploading
+	case it.state == Staged && it.writers > 0:
+		n.State = Writing
+	}
+	return n
+}
+
+// record is what must outlive the process. The caller holds mu.
+func (it *item) record() *itemRecord {
+	r := &itemRecord{
+		ID: it.id, Name: it.name, What: it.kind, Touch: it.touch, Undo: it.undo, Attr: attrToRecord(it.attr), Changed: nanos(it.changed), Target: it.target,
+		Wrote: it.wrote, Base: entryToRecord(it.base), Sealed: it.sealed, Copied: it.copied, Why: it.why, Maybe: it.maybe, Sum: it.sum, Resume: it.resume,
+	}
+	switch it.state {
+	case Conflict, Parked, Failed, Orphan, Quarantined:
+		r.State = it.state.String()
+	case Writing, Staged, Uploading, Stored: // follow from the rest
+	}
+	return r
+}
+
+// restored is the item that a record tells of.
+func (r *itemRecord) restored() *item {
+	it := &item{
+		id: r.ID, kind: r.What, touch: r.Touch, undo: r.Undo, name: r.Name, attr: r.Attr.attr(), changed: fromNanos(r.Changed), target: r.Target,
+		wrote: r.Wrote, base: r.Base.entry(), sealed: r.Sealed, copied: r.Copied, why: r.Why, maybe: r.Maybe, resume: r.Resume, state: Staged,
+	}
+	switch {
+	case r.Undo && r.Sealed != nil:
+		it.sum, it.size = r.Sum, r.Sealed.Size
+	case r.Touch:
+		it.size = it.base.Size
+	}
+	for s, name := range stateNames {
+		if r.State == name {
+			it.state = State(s)
+		}
+	}
+	return it
+}

@@ -1,0 +1,412 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"os"
+	"time"
+
+	"studyfs/backends"
+)
+
+// retryFailed is how long something that the target refused for good is left alone.
+const retryFailed = 5 * time.Minute
+
+// Job is one thing to do at the target. Exactly one of Stored, Again, Conflict, Fail and Release ends it. Its fields are a snapshot.
+type Job struct {
+	Info
+	Touch     bool       // only the metadata of Base are to change
+	Undo      bool       // what lies at the target under Name, if it has this size and checksum, is ours and unwanted: see Settle
+	CRC64NVME uint64     // of the bytes of a File or of an Undo
+	Resume    []byte     // what Checkpoint was last given
+	Was       Remembered // what is known of Base
+	HasWas    bool
+
+	s      *Stage
+	it     *item
+	file   *os.File
+	mark   mark
+	ctx    context.Context //nolint:containedctx // of this job, ended by whoever changes the item
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// newJob takes an item out of everybody else's hands. The caller holds mu.
+func (s *Stage) newJob(it *item) *Job {
+	j := &Job{s: s, it: it, done: make(chan struct{}), Touch: it.touch, Undo: it.undo}
+	j.ctx, j.cancel = context.WithCancel(s.ctx)
+	it.job = j
+	return j
+}
+
+// Context ends when the item is opened for writing, renamed or removed, and with the Stage: then the job is to be released.
+func (j *Job) Context() context.Context { return j.ctx }
+
+// Body is the staged file, nil unless there are bytes to send. It is the Job's until it ends.
+func (j *Job) Body() *os.File { return j.file }
+
+// prepare makes a job ready to be handed out. false: there is nothing to do now, and the job has ended.
+func (s *Stage) prepare(j *Job) bool {
+	if j.it.hasFile() {
+		if err := s.prepareFile(j); err != nil {
+			j.unready(err)
+			return false
+		}
+	}
+	if !s.judge(j) {
+		return false
+	}
+	s.mu.Lock()
+	it := j.it
+	if j.ctx.Err() != nil || it.gone {
+		s.mu.Unlock()
+		j.finish()
+		return false
+	}
+	it.sent, it.why = 0, ""
+	it.maybe = it.kind != Dir && !it.touch && !it.undo
+	j.Info, j.Resume = it.info(), it.resume
+	j.State = Uploading
+	if it.kind == Link && !it.undo {
+		sum := crc64.Checksum([]byte(it.target), crc64.MakeTable(nvme))
+		it.sum = &sum
+	}
+	if it.sum != nil {
+		j.CRC64NVME = *it.sum
+	}
+	j.Was, j.HasWas = s.memory.of(it.base)
+	stale, r, seq := it.stale && it.hasFile(), it.record(), s.journal.newest()
+	s.journal.add(record{Kind: kindPut, ID: it.id, Item: r})
+	s.signal()
+	s.mu.Unlock()
+	if stale { // what a damaged journal would be rebuilt from is to have the right name
+		s.refresh(j, r, seq)
+	}
+	return true
+}
+
+func (s *Stage) refresh(j *Job, r *itemRecord, seq uint64) {
+	j.it.sealing.Lock()
+	defer j.it.sealing.Unlock()
+	if err := s.writeSidecar(r, seq); err != nil {
+		s.log.Warn("a sidecar cannot be written again", "id", r.ID, "err", cause(err))
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j.it.stale = r.Name != j.it.name
+}
+
+// prepareFile seals and sums what is to be sent.
+func (s *Stage) prepareFile(j *Job) error {
+	f, err := s.disk.open(fileName(j.it.id), false)
+	if err != nil {
+		return fmt.Errorf("staged file: %w", err)
+	}
+	j.file = f
+	if err := s.seal(j.it, f); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	sealed, sum, summed := j.it.sealed, j.it.sum, j.it.summed
+	if sealed == nil { // a copy that is still what the target has
+		sealed = j.it.copied
+	}
+	s.mu.Unlock()
+	if sealed == nil {
+		return errMoved
+	}
+	if sum == nil || summed != *sealed {
+		if sum, err = sumOf(j.ctx, f); err != nil {
+			return err
+		}
+	}
+	l, err := lookAt(f)
+	if err != nil {
+		return err
+	}
+	if l.mark != *sealed {
+		return errMoved
+	}
+	j.mark = l.mark
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j.it.sum, j.it.summed = sum, l.mark
+	j.it.saw(l)
+	return nil
+}
+
+// errMoved says that a file was written to while it was looked at.
+var errMoved = errors.New("it is still being written")
+
+// nvme is the polynomial of CRC-64/NVME, reversed, as S3 has it.
+const nvme = 0x9a6c9329ac4bc9b5
+
+func sumOf(ctx context.Context, f *os.File) (*uint64, error) {
+	table, buf := crc64.MakeTable(nvme), make([]byte, 1<<20)
+	var sum uint64
+	for off := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n, err := f.ReadAt(buf, off)
+		sum = crc64.Update(sum, table, buf[:n])
+		off += int64(n)
+		if errors.Is(err, io.EOF) {
+			return &sum, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("staged file: %w", err)
+		}
+	}
+}
+
+// unready ends a job that could not be made ready.
+func (j *Job) unready(err error) {
+	s, it := j.s, j.it
+	s.mu.Lock()
+	switch {
+	case j.ctx.Err() != nil || it.gone || it.state == Quarantined:
+	case errors.Is(err, errMoved):
+		it.touched = s.o.Now()
+	default:
+		it.notBefore, it.why = s.o.Now().Add(retryFailed), "the local disk fails: "+cause(err)
+		s.log.Warn("a staged file cannot be read for its upload", "id", it.id, "err", cause(err))
+	}
+	s.mu.Unlock()
+	j.finish()
+}
+
+// judge asks the gate. false: the item is parked, and the job has ended.
+func (s *Stage) judge(j *Job) bool {
+	it := j.it
+	if it.touch || it.undo || it.kind == Dir {
+		return true
+	}
+	s.mu.Lock()
+	name := it.name
+	s.mu.Unlock()
+	findings := s.o.Gate.Check(name, s.siblings)
+	var texts []string
+	parks := ""
+	for _, f := range findings {
+		texts = append(texts, f.Text)
+		if f.Parks && parks == "" {
+			parks = f.Text
+		}
+	}
+	s.mu.Lock()
+	it.warnings = texts
+	if parks == "" {
+		s.mu.Unlock()
+		return true
+	}
+	it.state, it.why = Parked, parks
+	s.put(it)
+	s.mu.Unlock()
+	j.finish()
+	return false
+}
+
+// siblings are the names in a directory that are known here: staged ones and stored ones.
+func (s *Stage) siblings(dir string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	items, implied := s.names.children(dir)
+	var out []string
+	for _, it := range items {
+		_, base := backends.Split(it.name)
+		out = append(out, base)
+	}
+	for _, name := range implied {
+		_, base := backends.Split(name)
+		out = append(out, base)
+	}
+	return append(out, s.memory.in(dir)...)
+}
+
+// Checkpoint journals what a later try needs.
+func (j *Job) Checkpoint(state []byte) error {
+	s := j.s
+	s.mu.Lock()
+	j.it.resume = append([]byte(nil), state...)
+	seq := s.journal.add(record{Kind: kindPut, ID: j.it.id, Item: j.it.record()})
+	s.mu.Unlock()
+	return s.journal.wait(seq, false)
+}
+
+// Sent counts bytes of the body that have gone out.
+func (j *Job) Sent(n int64) {
+	j.s.mu.Lock()
+	defer j.s.mu.Unlock()
+	j.it.sent += n
+}
+
+// Stored says that the target has it, as e. When that is durable, adopt, if not nil, is offered the local file: if it takes it, it has moved
+// it or linked it to another place. After that the stage has nothing of it any more, but for what it remembers.
+func (j *Job) Stored(e backends.Entry, adopt func(local string, e backends.Entry) bool) error {
+	s, it := j.s, j.it
+	s.mu.Lock()
+	s.stored++
+	if it.writers > 0 && it.hasFile() {
+		seq := s.storedWhileOpen(j, e)
+		s.mu.Unlock()
+		j.finish()
+		return s.journal.wait(seq, true)
+	}
+	seq := s.leave(j, e)
+	s.mu.Unlock()
+	err := s.journal.wait(seq, true)
+	if err == nil && it.hasFile() && adopt != nil {
+		adopt(s.disk.path(fileName(it.id)), e)
+	}
+	j.finish()
+	if err != nil {
+		return err
+	}
+	s.erase(it)
+	s.changed(j.Name)
+	return nil
+}
+
+// leave takes a stored item out of the stage. The caller holds mu.
+func (s *Stage) leave(j *Job, e backends.Entry) uint64 {
+	it := j.it
+	if it.undo {
+		s.discard(it)
+		for _, waiting := range s.items {
+			if waiting.name == it.name && waiting != it {
+				s.enqueue(waiting)
+			}
+		}
+		return s.journal.add(record{Kind: kindDrop, ID: it.id})
+	}
+	m := Remembered{ID: it.id, Attr: it.attr, Changed: it.changed, Target: it.target, Size: j.Size, CRC64NVME: j.CRC64NVME, HasCRC: it.hasFile() && j.mark == it.markNow()}
+	if it.touch {
+		m.ID, m.CRC64NVME, m.HasCRC = j.Was.ID, j.Was.CRC64NVME, j.HasWas && j.Was.HasCRC
+	}
+	k := known{Remembered: m, version: versionOf(e), seq: s.journal.newest() + 1}
+	s.discard(it)
+	seq := s.journal.add(record{Kind: kindStored, ID: it.id, Known: k.record(e.Name)})
+	s.memory.set(e.Name, k)
+	if !it.attr.Equal(j.Attr) && it.kind != Dir { // changed on the way
+		s.touch(e, it.attr, s.o.Now())
+	}
+	for _, up := range s.names.ancestors(j.Name) {
+		seq = s.populate(up)
+	}
+	return seq
+}
+
+// markNow is what the file was sealed as last.
+func (it *item) markNow() mark {
+	if it.sealed == nil {
+		return mark{}
+	}
+	return *it.sealed
+}
+
+// populate notes that the target has something below a directory: then it exists there, and needs no marker. The caller holds mu.
+func (s *Stage) populate(dir *item) uint64 {
+	dir.populated = true
+	k := known{Remembered: Remembered{ID: dir.id, Attr: dir.attr, Changed: dir.changed}}
+	if dir.job == nil {
+		s.discard(dir)
+		s.journal.add(record{Kind: kindDrop, ID: dir.id})
+		delete(s.items, dir.id)
+	}
+	return s.remember(dir.name, k)
+}
+
+// storedWhileOpen notes that the target has what was sealed, while somebody may go on writing. The caller holds mu.
+func (s *Stage) storedWhileOpen(j *Job, e backends.Entry) uint64 {
+	it := j.it
+	it.base, it.express, it.resume, it.maybe = e, false, nil, false
+	m := j.mark
+	if it.copied = &m; !it.attr.same(j.Attr) {
+		it.copied = nil // there is more to be told to the target
+	}
+	k := known{Remembered: Remembered{ID: it.id, Attr: j.Attr, Changed: it.changed, Size: j.Size, CRC64NVME: j.CRC64NVME, HasCRC: true}, version: versionOf(e)}
+	s.remember(e.Name, k)
+	return s.put(it)
+}
+
+// Settle is for an Undo: the target has e under the name, with the size and checksum of what was given up. It reports whether e is to be
+// removed; if not, something staged under that name will replace it.
+func (j *Job) Settle(e backends.Entry) (remove bool) {
+	s := j.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	it, _ := s.names.find(j.Name)
+	if it == nil || it.kind == Dir {
+		return true
+	}
+	it.base = e
+	s.put(it)
+	return false
+}
+
+// Again puts the item back: not before after has passed. err is shown to people; it must not name files.
+func (j *Job) Again(after time.Duration, err error) error {
+	return j.back(func(it *item) {
+		it.notBefore = j.s.o.Now().Add(after)
+		if err != nil {
+			it.why = err.Error()
+		}
+	})
+}
+
+// Conflict says that the target has something else than Base. The item waits for people.
+func (j *Job) Conflict(why string) error {
+	return j.back(func(it *item) { it.state, it.why, it.maybe = Conflict, why, false })
+}
+
+// Fail says that the target refuses the item. It is tried again now and then.
+func (j *Job) Fail(why string) error {
+	return j.back(func(it *item) {
+		it.state, it.why, it.maybe = Failed, why, false
+		it.notBefore = j.s.o.Now().Add(retryFailed)
+	})
+}
+
+// Release puts the item back as if nothing had happened.
+func (j *Job) Release() error { return j.back(func(*item) {}) }
+
+// back ends a job without success.
+func (j *Job) back(change func(*item)) error {
+	s, it := j.s, j.it
+	s.mu.Lock()
+	change(it)
+	it.sent = 0
+	var seq uint64
+	if !it.gone {
+		seq = s.journal.add(record{Kind: kindPut, ID: it.id, Item: it.record()})
+	}
+	closed := s.closed
+	s.mu.Unlock()
+	j.finish()
+	if closed {
+		return nil
+	}
+	return s.journal.wait(seq, false)
+}
+
+// finish lets go of the item.
+func (j *Job) finish() {
+	j.cancel()
+	if j.file != nil {
+		j.file.Close() //nolint:errcheck // only read
+	}
+	s := j.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j.it.job = nil
+	if !j.it.gone {
+		s.enqueue(j.it)
+	}
+	close(j.done)
+	s.signal()
+}

@@ -1,0 +1,279 @@
+package stage
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+)
+
+const (
+	preallocate  = 1 << 20 // the journal is given room ahead, so that a full disk does not keep states from changing
+	compactAbove = 8 << 20 // bytes after which it is looked at whether most of them are outdated
+	ballastSize  = 4 << 20 // given back to the disk when it is full, for sidecars and the journal
+)
+
+// journal appends records. One goroutine writes what has been added since it last did, and syncs it if anybody waits for that: many
+// closers share one sync. The directory of the staged files is synced with it, so that a record is never durable without the names
+// that it rests on.
+type journal struct {
+	disk     *disk
+	log      *slog.Logger
+	snapshot func() ([]byte, uint64) // all that is worth keeping, as records, and the newest sequence in it
+
+	wake chan struct{}
+	quit chan struct{}
+
+	mu      sync.Mutex // guards what follows; a leaf
+	done    *sync.Cond // something was written or synced
+	seq     uint64     // of the newest record
+	queue   []byte     // what is not written yet
+	written uint64     // up to here the kernel has it
+	synced  uint64     // up to here the disk has it
+	want    uint64     // up to here somebody waits for the disk
+	broken  error      // nothing is written any more
+	ended   bool
+
+	// What follows belongs to the goroutine.
+	file      *os.File
+	size      int64
+	allocated int64
+	live      int64 // bytes after the last compaction
+}
+
+func newJournal(d *disk, log *slog.Logger) *journal {
+	j := &journal{disk: d, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{})}
+	j.done = sync.NewCond(&j.mu)
+	return j
+}
+
+// add queues a record and returns its sequence. The caller holds the Stage's mu, so that the order of records is that of what happened.
+func (j *journal) add(r record) uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	b, err := r.encode(j.queue, j.seq+1)
+	if err != nil {
+		j.break_(err)
+		return j.seq
+	}
+	j.seq++
+	j.queue = b
+	j.kick()
+	return j.seq
+}
+
+func (j *journal) kick() {
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// wait returns when the record of that sequence has reached the kernel, or with durable, the disk.
+func (j *journal) wait(seq uint64, durable bool) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if durable && seq > j.want {
+		j.want = seq
+		j.kick()
+	}
+	for {
+		switch {
+		case durable && j.synced >= seq, !durable && j.written >= seq:
+			return nil
+		case j.broken != nil:
+			return j.broken
+		case j.ended:
+			return errClosed
+		}
+		j.done.Wait()
+	}
+}
+
+// run writes until stop.
+func (j *journal) run() {
+	for {
+		select {
+		case <-j.wake:
+			j.turn()
+		case <-j.quit:
+			j.turn()
+			return
+		}
+	}
+}
+
+// turn writes what is queued and syncs what is waited for.
+func (j *journal) turn() {
+	j.mu.Lock()
+	batch, upTo, durable := j.queue, j.seq, j.want > j.synced
+	j.queue = nil
+	broken := j.broken
+	j.mu.Unlock()
+	if broken != nil || len(batch) == 0 && !durable {
+		return
+	}
+	err := j.append(batch)
+	if err == nil && !durable {
+		j.reached(upTo, 0)
+		return
+	}
+	if err == nil {
+		j.reached(upTo, 0)
+		err = errors.Join(j.disk.syncDir(filesDir), j.disk.sync(journalName, j.file))
+	}
+	if err != nil { // what the old file holds is in doubt: all of it is written anew
+		j.log.Warn("the journal of the stage cannot be written; beginning a new one", "err", cause(err))
+		upTo, err = j.rotate()
+	}
+	if err != nil {
+		j.fail(fmt.Errorf("%w: journal: %w", ErrDamaged, err))
+		return
+	}
+	j.reached(upTo, upTo)
+	if j.size > compactAbove && j.size > 4*j.live {
+		if _, err := j.rotate(); err != nil {
+			j.log.Warn("the journal of the stage cannot be made smaller", "err", cause(err))
+		}
+	}
+}
+
+// append writes at the end.
+func (j *journal) append(batch []byte) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	if end := j.size + int64(len(batch)); end > j.allocated {
+		j.allocated = end + preallocate
+		const keepSize = 1
+		j.disk.allocate(journalName, j.file, keepSize, j.size, j.allocated-j.size) //nolint:errcheck // only ahead of need: the write tells
+	}
+	_, err := j.disk.writeAt(journalName, j.file, batch, j.size)
+	if errors.Is(err, ErrNoRoom) || err != nil && j.disk.remove(ballastName) == nil {
+		_, err = j.disk.writeAt(journalName, j.file, batch, j.size)
+	}
+	if err != nil {
+		return err
+	}
+	j.size += int64(len(batch))
+	return nil
+}
+
+// rotate writes all that is worth keeping into a new file and puts it in the place of the old one.
+func (j *journal) rotate() (upTo uint64, err error) {
+	if err := j.disk.remove(ballastName); err != nil {
+		return 0, err
+	}
+	b, upTo := j.snapshot()
+	if err := j.disk.replace(journalName, b); err != nil {
+		return 0, err
+	}
+	if err := errors.Join(j.disk.syncDir(filesDir), j.disk.syncDir("")); err != nil {
+		return 0, err
+	}
+	f, err := j.disk.open(journalName, false)
+	if err != nil {
+		return 0, err
+	}
+	if j.file != nil {
+		j.file.Close() //nolint:errcheck // replaced
+	}
+	j.file, j.size, j.allocated, j.live = f, int64(len(b)), int64(len(b)), int64(len(b))
+	j.layBallast()
+	j.reached(upTo, upTo)
+	return upTo, nil
+}
+
+// layBallast takes some room of the disk, to give back when it is full.
+func (j *journal) layBallast() {
+	f, err := j.disk.open(ballastName, true)
+	if err != nil {
+		return
+	}
+	if err := errors.Join(j.disk.allocate(ballastName, f, 0, 0, ballastSize), f.Close()); err != nil {
+		j.disk.remove(ballastName) //nolint:errcheck // it is only ahead of need
+	}
+}
+
+// take empties the queue: what is in it is part of a snapshot. The caller holds the Stage's mu.
+func (j *journal) take() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.queue = nil
+	return j.seq
+}
+
+func (j *journal) reached(written, synced uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.written, j.synced = max(j.written, written), max(j.synced, synced)
+	j.done.Broadcast()
+}
+
+func (j *journal) fail(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.break_(err)
+}
+
+// break_ ends all writing. The caller holds mu.
+func (j *journal) break_(err error) {
+	if j.broken == nil {
+		j.broken = err
+		j.log.Error("the journal of the stage is broken; nothing more is taken in", "err", cause(err))
+	}
+	j.done.Broadcast()
+}
+
+// failure is why nothing is written any more, nil as long as all is well.
+func (j *journal) failure() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.broken
+}
+
+// stop ends run after it has written what is queued.
+func (j *journal) stop() {
+	j.mu.Lock()
+	j.want = j.seq
+	j.mu.Unlock()
+	close(j.quit)
+}
+
+// close is called after run has ended.
+func (j *journal) close() error {
+	j.mu.Lock()
+	j.ended = true
+	j.done.Broadcast()
+	j.mu.Unlock()
+	if j.file == nil {
+		return nil
+	}
+	if err := j.file.Close(); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+// cause is what may be logged of an error of the disk: paths in it are our own, but long.
+func cause(err error) string {
+	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
+		return pathErr.Op + ": " + pathErr.Err.Error()
+	}
+	return err.Error()
+}
+
+// advance notes that records up to seq were written by a snapshot. The caller holds the Stage's mu.
+func (j *journal) advance(seq uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.seq = seq
+}
+
+// newest is the sequence of the newest record.
+func (j *journal) newest() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.seq
+}

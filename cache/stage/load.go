@@ -1,0 +1,414 @@
+package stage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	whyDamaged = "the journal of this machine was damaged after this file was written: look at it, then retry it or drop it"
+	whyLost    = "its bytes are gone from the local disk"
+	whyOrphan  = "it was still open when the mount ended: it may be incomplete; adopt it or drop it"
+)
+
+// load makes the state from what is on the disk.
+func (s *Stage) load() error {
+	if err := s.keepHeader(); err != nil {
+		return err
+	}
+	raw, err := s.disk.readAll(journalName)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	l := &loader{s: s, log: replay(raw), last: map[ID]uint64{}, ended: map[ID]uint64{}, files: map[ID]bool{}}
+	l.apply()
+	if err := l.scan(); err != nil {
+		return err
+	}
+	l.settle()
+	s.journal = newJournal(s.disk, s.log)
+	s.journal.snapshot = s.snapshot
+	s.journal.seq = l.seq
+	s.journal.written, s.journal.synced = l.seq, l.seq
+	return l.begin(raw)
+}
+
+// keepHeader notes what this is a stage of.
+func (s *Stage) keepHeader() error {
+	old, err := s.disk.readAll(headerName)
+	if err == nil && string(old) == s.o.Target {
+		return nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := s.disk.replace(headerName, []byte(s.o.Target)); err != nil && !full(err) {
+		return err
+	}
+	return nil
+}
+
+// Target returns what the stage in dir was opened for, without opening it.
+func Target(dir string) (string, error) {
+	raw, err := os.ReadFile((&disk{dir: dir}).path(headerName))
+	if err != nil {
+		return "", fmt.Errorf("stage: %w", err)
+	}
+	return string(raw), nil
+}
+
+// loader is one load.
+type loader struct {
+	s     *Stage
+	log   replayed
+	seq   uint64
+	last  map[ID]uint64 // the sequence of the newest that is known of an item
+	ended map[ID]uint64 // items that were dropped or stored, and when
+	files map[ID]bool   // items whose file is there
+}
+
+// apply does again what the journal says.
+func (l *loader) apply() {
+	for _, r := range l.log.records {
+		l.seq = r.seq
+		l.one(r)
+	}
+}
+
+func (l *loader) one(r numbered) {
+	s := l.s
+	s.nextID = max(s.nextID, r.ID)
+	switch r.Kind {
+	case kindPut:
+		if r.Item == nil {
+			return
+		}
+		if r.Other != 0 {
+			l.end(r.Other, r.seq)
+		}
+		l.upsert(r.Item, r.seq)
+	case kindDrop:
+		l.end(r.ID, r.seq)
+	case kindStored:
+		l.end(r.ID, r.seq)
+		fallthrough
+	case kindRemember:
+		if r.Known != nil {
+			s.memory.set(r.Known.Name, r.Known.known(r.seq))
+		}
+	case kindForget:
+		s.memory.forget(r.Name)
+	case kindRename:
+		l.rename(r)
+	case kindExchange:
+		a, b := s.items[r.ID], s.items[r.Other]
+		if a != nil && b != nil {
+			a.name, b.name = b.name, a.name
+			l.last[a.id], l.last[b.id] = r.seq, r.seq
+		}
+	case kindNext:
+	}
+}
+
+func (l *loader) upsert(r *itemRecord, seq uint64) {
+	l.s.items[r.ID] = r.restored()
+	l.s.nextID = max(l.s.nextID, r.ID)
+	l.last[r.ID] = seq
+	delete(l.ended, r.ID)
+}
+
+func (l *loader) end(id ID, seq uint64) {
+	delete(l.s.items, id)
+	l.ended[id] = seq
+}
+
+func (l *loader) rename(r numbered) {
+	for _, it := range l.s.items {
+		if rest, ok := strings.CutPrefix(it.name, r.Name); ok && (rest == "" || rest[0] == '/') && !it.touch && !it.undo {
+			it.name = r.To + rest
+			l.last[it.id] = r.seq
+		}
+	}
+}
+
+// scan looks at what lies beside the journal.
+func (l *loader) scan() error {
+	files, others, err := l.s.disk.list(filesDir)
+	if err != nil {
+		return err
+	}
+	for _, name := range others {
+		l.quarantine(name)
+	}
+	for _, name := range files { // a file comes before its sidecar
+		base, isSidecar := strings.CutSuffix(name, sidecarExt)
+		n, err := strconv.ParseUint(base, 16, 64)
+		switch id := ID(n); {
+		case strings.HasSuffix(name, tempExt): // never got its name: nobody was told that it is there
+			l.remove(filesDir + "/" + name)
+		case err != nil || len(base) != 16:
+			l.quarantine(name)
+		case isSidecar:
+			l.s.nextID = max(l.s.nextID, id)
+			l.sidecar(id, name)
+		default:
+			l.s.nextID = max(l.s.nextID, id)
+			l.files[id] = true
+		}
+	}
+	return nil
+}
+
+func (l *loader) remove(name string) {
+	if err := l.s.disk.remove(name); err != nil {
+		l.s.log.Warn("a leftover of the stage cannot be removed", "err", cause(err))
+	}
+}
+
+func (l *loader) quarantine(name string) {
+	l.s.log.Warn("something in the stage cannot be understood and is put aside")
+	if err := l.s.disk.rename(filesDir+"/"+name, quarantineDir+"/"+name); err != nil {
+		l.s.log.Warn("it cannot be put aside", "err", cause(err))
+	}
+}
+
+// sidecar believes the newer of sidecar and journal.
+func (l *loader) sidecar(id ID, name string) {
+	raw, err := l.s.disk.readAll(filesDir + "/" + name)
+	r, seq, n := decodeRecord(raw)
+	if err != nil || n == 0 || r.Item == nil || r.Item.ID != id {
+		l.quarantine(name)
+		return
+	}
+	if at, gone := l.ended[id]; gone && at >= seq {
+		return // settle removes both
+	}
+	if at, had := l.last[id]; had && at >= seq {
+		return
+	}
+	l.upsert(r.Item, seq)
+	l.seq = max(l.seq, seq)
+}
+
+// settle brings items and files together.
+func (l *loader) settle() {
+	s, now := l.s, l.s.o.Now()
+	for id := range l.ended {
+		if _, back := s.items[id]; !back {
+			l.remove(sidecarName(id))
+			l.remove(fileName(id))
+			delete(l.files, id)
+		}
+	}
+	for id := range l.files {
+		if s.items[id] == nil {
+			s.items[id] = &item{id: id, kind: Regular, state: Orphan, why: whyOrphan}
+		}
+	}
+	for _, it := range sortedItems(s.items) {
+		it.touched = now
+		if it.hasFile() && !l.settleFile(it) {
+			delete(s.items, it.id)
+			l.remove(sidecarName(it.id))
+			l.remove(fileName(it.id))
+			continue
+		}
+		l.suspect(it)
+		l.place(it)
+	}
+}
+
+// settleFile looks at an item's file. false: there is nothing to keep.
+func (l *loader) settleFile(it *item) bool {
+	if !l.files[it.id] {
+		if it.sealed == nil || len(l.log.damage) > 0 { // what was lost of the journal most likely says that it was stored
+			return false
+		}
+		it.state, it.why = Quarantined, whyLost
+		return true
+	}
+	f, err := l.s.disk.open(fileName(it.id), false)
+	if err != nil {
+		it.state, it.why = Quarantined, "its bytes cannot be read from the local disk"
+		return true
+	}
+	seen, err := lookAt(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		it.state, it.why = Quarantined, "its bytes cannot be read from the local disk"
+		return true
+	}
+	it.saw(seen)
+	switch {
+	case it.sealed != nil || it.state != Staged: // sealed once: it goes on as it is, like a file of any local disk
+		return true
+	case it.copied != nil && *it.copied == seen.mark, seen.Size == 0: // nothing was ever written
+		return false
+	}
+	it.state, it.why = Orphan, whyOrphan
+	return true
+}
+
+// suspect parks what a lost part of the journal may have changed.
+func (l *loader) suspect(it *item) {
+	if it.state != Staged || it.kind != Regular || it.touch {
+		return
+	}
+	for _, g := range l.log.damage {
+		if l.last[it.id] <= g.after {
+			it.state, it.why = Parked, whyDamaged
+		}
+	}
+}
+
+// place puts an item where it is found. Where two claim one name, which only damage can bring about, the newer has it.
+func (l *loader) place(it *item) {
+	s := l.s
+	switch {
+	case it.touch:
+		s.touches[it.name] = it
+	case it.undo:
+		s.undos[it.name] = it
+	case !it.named():
+		return
+	default:
+		if other, _ := s.names.find(it.name); other != nil {
+			s.names.remove(other)
+			other.state, other.why = Orphan, "another file has its name"
+		}
+		s.names.add(it)
+	}
+	s.enqueue(it)
+}
+
+// begin makes the journal ready to be written: anew, or if there is no room for that, where the old one ends.
+func (l *loader) begin(raw []byte) error {
+	j := l.s.journal
+	if len(l.log.damage) > 0 {
+		l.s.log.Error("the journal of the stage was damaged; it was rebuilt from the staged files, and what may be outdated is parked", "gaps", len(l.log.damage))
+		name := fmt.Sprintf("%s/%s-%d", quarantineDir, journalName, l.seq)
+		if l.s.disk.replace(name, raw) != nil {
+			if err := l.s.disk.rename(journalName, name); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := j.rotate()
+	if err == nil || len(l.log.damage) > 0 {
+		return err
+	}
+	f, openErr := l.s.disk.open(journalName, false)
+	if openErr != nil {
+		return err
+	}
+	if err := l.s.disk.truncate(journalName, f, int64(l.log.valid)); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	l.s.log.Warn("no room to write the journal of the stage anew; going on with the old one", slog.String("err", cause(err)))
+	j.file, j.size, j.allocated, j.live = f, int64(l.log.valid), int64(l.log.valid), int64(l.log.valid)
+	return nil
+}
+
+func sortedItems(items map[ID]*item) []*item {
+	out := make([]*item, 0, len(items))
+	for _, it := range items {
+		out = append(out, it)
+	}
+	slices.SortFunc(out, func(a, b *item) int { return int(int64(a.id) - int64(b.id)) })
+	return out
+}
+
+// snapshot is all that is worth keeping, as the records of a new journal.
+func (s *Stage) snapshot() ([]byte, uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b bytes.Buffer
+	seq := s.journal.take()
+	add := func(r record) {
+		raw, err := r.encode(nil, seq+1)
+		if err != nil {
+			s.log.Error("something of the stage does not fit into its journal", "err", err)
+			return
+		}
+		seq++
+		b.Write(raw)
+	}
+	add(record{Kind: kindNext, ID: s.nextID})
+	for _, it := range sortedItems(s.items) {
+		if it.gone {
+			add(record{Kind: kindDrop, ID: it.id}) // its files are being removed
+			continue
+		}
+		add(record{Kind: kindPut, ID: it.id, Item: it.record()})
+	}
+	for name, k := range s.memory.byName {
+		add(record{Kind: kindRemember, Known: k.record(name)})
+	}
+	s.journal.advance(seq)
+	return b.Bytes(), seq
+}
+
+// full reports whether a disk has no room.
+func full(err error) bool { return errors.Is(err, ErrNoRoom) || isNoSpace(err) }
+
+// usable is nil while things may be taken in. The caller holds mu.
+func (s *Stage) usable() error {
+	if s.closed {
+		return errClosed
+	}
+	return s.journal.failure()
+}
+
+// newID gives a number. The caller holds mu.
+func (s *Stage) newID() ID {
+	s.nextID++
+	return s.nextID
+}
+
+// put journals an item as it is. The caller holds mu.
+func (s *Stage) put(it *item) uint64 { return s.putOver(it, 0) }
+
+// putOver journals an item as it is, and that it has taken the place of another one. The caller holds mu.
+func (s *Stage) putOver(it *item, other ID) uint64 {
+	it.stale = true
+	return s.journal.add(record{Kind: kindPut, ID: it.id, Other: other, Item: it.record()})
+}
+
+// discard takes an item out of everything. Its files are removed by erase, once that is journaled. The caller holds mu.
+func (s *Stage) discard(it *item) {
+	if it.named() {
+		s.names.remove(it)
+	}
+	if s.touches[it.name] == it {
+		delete(s.touches, it.name)
+	}
+	if s.undos[it.name] == it {
+		delete(s.undos, it.name)
+	}
+	it.gone, it.changed = true, s.o.Now()
+	for _, up := range s.names.ancestors(it.name) {
+		s.enqueue(up)
+	}
+	s.signal()
+}
+
+// erase removes the files of an item that is gone. What cannot be removed now is at the next Open.
+func (s *Stage) erase(it *item) {
+	if it.hasFile() {
+		if err := errors.Join(s.disk.remove(sidecarName(it.id)), s.disk.remove(fileName(it.id))); err != nil {
+			s.log.Warn("a staged file that is no longer needed cannot be removed", "err", cause(err))
+			return
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.items, it.id)
+}
+
+func (s *Stage) since(t time.Time) time.Duration { return s.o.Now().Sub(t) }

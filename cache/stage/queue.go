@@ -1,0 +1,139 @@
+package stage
+
+import (
+	"container/heap"
+	"context"
+	"time"
+)
+
+// queue orders items by when they are to be looked at. What comes out may not be due after all: its item tells.
+type queue []queued
+
+type queued struct {
+	due time.Time
+	id  ID
+}
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+
+// Push is for container/heap.
+func (q *queue) Push(x any) { *q = append(*q, x.(queued)) } //nolint:forcetypeassert // only queued are pushed
+
+// Pop is for container/heap.
+func (q *queue) Pop() any {
+	old := *q
+	last := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return last
+}
+
+// due is when an item may be handed to the uploader; false: not before something happens to it. The caller holds mu.
+func (s *Stage) due(it *item) (time.Time, bool) {
+	if it.gone || it.job != nil || it.writers > 0 && !it.express {
+		return time.Time{}, false
+	}
+	if u := s.undos[it.name]; u != nil && u != it {
+		return time.Time{}, false
+	}
+	switch it.state {
+	case Writing:
+		if !it.opened { // a copy that may yet be opened
+			return time.Time{}, false
+		}
+	case Staged, Failed:
+	case Uploading, Stored, Conflict, Parked, Orphan, Quarantined:
+		return time.Time{}, false
+	}
+	if it.kind == Dir && !s.names.empty(it.name) {
+		return time.Time{}, false
+	}
+	if it.touch {
+		if staged, _ := s.names.find(it.name); staged != nil { // its bytes and metadata go together
+			return time.Time{}, false
+		}
+	}
+	at := it.touched.Add(s.o.Quiet)
+	if it.express {
+		at = it.touched
+	}
+	if it.notBefore.After(at) {
+		at = it.notBefore
+	}
+	return at, true
+}
+
+// enqueue sees to it that an item is looked at when it may be due. The caller holds mu.
+func (s *Stage) enqueue(it *item) {
+	if at, ok := s.due(it); ok {
+		heap.Push(&s.queue, queued{at, it.id})
+	}
+}
+
+// pick returns the item that has been due longest, or how long to wait for one; less than 0: until something happens. The caller holds mu.
+func (s *Stage) pick() (*item, time.Duration) {
+	if s.paused != "" || s.closed {
+		return nil, -1
+	}
+	now := s.o.Now()
+	for len(s.queue) > 0 {
+		if wait := s.queue[0].due.Sub(now); wait > 0 {
+			return nil, wait
+		}
+		q, _ := heap.Pop(&s.queue).(queued)
+		it := s.items[q.id]
+		if it == nil {
+			continue
+		}
+		at, ok := s.due(it)
+		if ok && !at.After(now) {
+			return it, 0
+		}
+		if ok {
+			heap.Push(&s.queue, queued{at, it.id})
+		}
+	}
+	return nil, -1
+}
+
+// Next waits until something is due: nobody has it open for writing, and it was left alone for the time of quiet. Its bytes are sealed, summed
+// and judged when it is handed out. It ends with ctx's error, or with the Stage. Several may wait at once.
+func (s *Stage) Next(ctx context.Context) (*Job, error) {
+	for {
+		s.mu.Lock()
+		it, wait := s.pick()
+		if it == nil {
+			wake := s.wake
+			s.mu.Unlock()
+			if err := s.sleep(ctx, wake, wait); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		j := s.newJob(it)
+		s.mu.Unlock()
+		if s.prepare(j) {
+			return j, nil
+		}
+	}
+}
+
+// sleep returns when something has happened, or after d if that is not less than 0.
+func (s *Stage) sleep(ctx context.Context, wake <-chan struct{}, d time.Duration) error {
+	var timer <-chan time.Time
+	if d >= 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ctx.Done():
+		return errClosed
+	case <-wake:
+	case <-timer:
+	}
+	return nil
+}

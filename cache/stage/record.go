@@ -1,0 +1,232 @@
+package stage
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"studyfs/backends"
+)
+
+// A record is, in little endian:
+//
+//	length   uint32  of all that follows the checksum
+//	checksum uint32  CRC-32C of length and all that follows the checksum
+//	sequence uint64  one more than the record before it
+//	body             JSON
+//
+// The sequence lets replay tell a record from bytes that only look like one, and the newest sidecar from the journal.
+const (
+	recordHead = 4 + 4 + 8
+	maxRecord  = 4 << 20 // the state of an upload of 10,000 parts fits
+)
+
+// recordKind is what a record says.
+type recordKind string
+
+const (
+	kindPut      recordKind = "put"      // an item as it is now
+	kindRename   recordKind = "rename"   // all below a directory has moved
+	kindExchange recordKind = "exchange" // two items have exchanged their names
+	kindDrop     recordKind = "drop"     // an item is given up
+	kindStored   recordKind = "stored"   // an item is at the target; it is remembered
+	kindRemember recordKind = "remember" // what is known of a stored version
+	kindForget   recordKind = "forget"
+	kindNext     recordKind = "next" // the smallest number that was never given to an item
+)
+
+// record is the body. Which fields count depends on Kind.
+type record struct {
+	Kind  recordKind   `json:"k"`
+	ID    ID           `json:"id,omitempty"`
+	Other ID           `json:"other,omitempty"` // put: the item that this one has taken the place of; exchange: the other one
+	Item  *itemRecord  `json:"item,omitempty"`
+	Name  string       `json:"name,omitempty"`
+	To    string       `json:"to,omitempty"`
+	Known *knownRecord `json:"known,omitempty"`
+}
+
+// itemRecord is all of an item that must outlive the process.
+type itemRecord struct {
+	ID      ID           `json:"id"`
+	Name    string       `json:"name"`
+	What    Kind         `json:"what"`
+	Touch   bool         `json:"touch,omitempty"`
+	Undo    bool         `json:"undo,omitempty"`
+	Attr    attrRecord   `json:"attr"`
+	Changed int64        `json:"changed"`
+	Wrote   int64        `json:"wrote,omitempty"`
+	Target  string       `json:"target,omitempty"`
+	Base    *entryRecord `json:"base,omitempty"`
+	Sealed  *mark        `json:"sealed,omitempty"`
+	Copied  *mark        `json:"copied,omitempty"`
+	State   string       `json:"state,omitempty"`
+	Why     string       `json:"why,omitempty"`
+	Maybe   bool         `json:"maybe,omitempty"`
+	Sum     *uint64      `json:"sum,omitempty"`
+	Resume  []byte       `json:"resume,omitempty"`
+}
+
+type attrRecord struct {
+	Mode    uint32            `json:"mode"`
+	UID     uint32            `json:"uid"`
+	GID     uint32            `json:"gid"`
+	ModTime int64             `json:"mtime"` // Unix nanoseconds
+	XAttrs  map[string][]byte `json:"xattrs,omitempty"`
+}
+
+type entryRecord struct {
+	Size    int64  `json:"size"`
+	ModTime int64  `json:"mtime"`
+	Version string `json:"version"`
+	Class   string `json:"class,omitempty"`
+	Name    string `json:"name"`
+}
+
+type knownRecord struct {
+	Name    string     `json:"name"`
+	Version string     `json:"version"` // "" for a directory
+	ID      ID         `json:"id"`
+	Attr    attrRecord `json:"attr"`
+	Changed int64      `json:"changed"`
+	Target  string     `json:"target,omitempty"`
+	Size    int64      `json:"size"`
+	Sum     *uint64    `json:"sum,omitempty"`
+}
+
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+// encode appends the record to b.
+func (r record) encode(b []byte, seq uint64) ([]byte, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return b, fmt.Errorf("journal record: %w", err)
+	}
+	if len(body) > maxRecord {
+		return b, fmt.Errorf("journal record of %d bytes: %w", len(body), backends.ErrTooLarge)
+	}
+	at := len(b)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)+8))
+	b = binary.LittleEndian.AppendUint32(b, 0)
+	b = binary.LittleEndian.AppendUint64(b, seq)
+	b = append(b, body...)
+	binary.LittleEndian.PutUint32(b[at+4:], recordSum(b[at:]))
+	return b, nil
+}
+
+// recordSum is over the length and all behind the checksum.
+func recordSum(b []byte) uint32 {
+	sum := crc32.Update(0, castagnoli(), b[:4])
+	return crc32.Update(sum, castagnoli(), b[8:])
+}
+
+// decodeRecord reads the record at the beginning of b; n is its length, 0 if there is no whole and right one.
+func decodeRecord(b []byte) (r record, seq uint64, n int) {
+	if len(b) < recordHead {
+		return r, 0, 0
+	}
+	size := int64(binary.LittleEndian.Uint32(b))
+	if size < 8 || size > maxRecord+8 || size+8 > int64(len(b)) {
+		return r, 0, 0
+	}
+	b = b[:size+8]
+	if binary.LittleEndian.Uint32(b[4:]) != recordSum(b) || json.Unmarshal(b[recordHead:], &r) != nil {
+		return record{}, 0, 0
+	}
+	return r, binary.LittleEndian.Uint64(b[8:]), len(b)
+}
+
+// replayed is what a journal says.
+type replayed struct {
+	records []numbered
+	valid   int   // bytes up to the first one that is no record
+	torn    bool  // something unfinished follows: what a crash leaves
+	damage  []gap // records follow what cannot be read: the disk has lost some
+}
+
+type numbered struct {
+	record
+	seq uint64
+}
+
+// gap is a run of sequence numbers that are missing.
+type gap struct{ after, before uint64 }
+
+// replay reads a journal. It does not stop at damage: records behind it are found by their sequence.
+func replay(b []byte) replayed {
+	var out replayed
+	last, at, whole := uint64(0), 0, true
+	for at < len(b) {
+		r, seq, n := decodeRecord(b[at:])
+		if n == 0 || seq <= last && len(out.records) > 0 {
+			if whole {
+				out.valid, whole = at, false
+			}
+			at++
+			continue
+		}
+		if len(out.records) > 0 && seq != last+1 || !whole && len(out.damage) == 0 && at != out.valid {
+			out.damage = append(out.damage, gap{last, seq})
+		}
+		out.records = append(out.records, numbered{r, seq})
+		last, at = seq, at+n
+	}
+	if whole {
+		out.valid = at
+	}
+	out.torn = !whole && len(out.damage) == 0
+	return out
+}
+
+func attrToRecord(a Attr) attrRecord {
+	r := attrRecord{Mode: a.Mode, UID: a.UID, GID: a.GID, ModTime: nanos(a.ModTime)}
+	if len(a.XAttrs) > 0 {
+		r.XAttrs = map[string][]byte{}
+		for name, value := range a.XAttrs {
+			r.XAttrs[name] = []byte(value)
+		}
+	}
+	return r
+}
+
+func (r attrRecord) attr() Attr {
+	a := Attr{Mode: r.Mode, UID: r.UID, GID: r.GID, ModTime: fromNanos(r.ModTime)}
+	if len(r.XAttrs) > 0 {
+		a.XAttrs = map[string]string{}
+		for name, value := range r.XAttrs {
+			a.XAttrs[name] = string(value)
+		}
+	}
+	return a
+}
+
+func entryToRecord(e backends.Entry) *entryRecord {
+	if e == (backends.Entry{}) {
+		return nil
+	}
+	return &entryRecord{Name: e.Name, Size: e.Size, ModTime: nanos(e.ModTime), Version: e.Version, Class: e.Class}
+}
+
+func (r *entryRecord) entry() backends.Entry {
+	if r == nil {
+		return backends.Entry{}
+	}
+	return backends.Entry{Name: r.Name, Size: r.Size, ModTime: fromNanos(r.ModTime), Version: r.Version, Class: r.Class}
+}
+
+// nanos keeps the zero time apart from 1970.
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}

@@ -1,0 +1,173 @@
+package stage
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"studyfs/backends"
+)
+
+// maxRemembered bounds what is known of stored files: about 300 bytes each, in memory and in the journal.
+const maxRemembered = 400_000
+
+// Remembered is what this machine knows of a stored version beyond what a listing tells.
+type Remembered struct {
+	ID        ID // what it was while it was staged; 0 if it never was
+	Attr      Attr
+	Changed   time.Time
+	Target    string // where a link leads
+	Size      int64
+	CRC64NVME uint64
+	HasCRC    bool
+}
+
+// known is Remembered with what it is known of.
+type known struct {
+	Remembered
+	version string
+	seq     uint64
+}
+
+// memory is what is remembered, by name. The Stage's mu guards it.
+type memory struct {
+	byName map[string]known
+	byDir  map[string]map[string]bool // the last parts of the names
+}
+
+func newMemory() memory { return memory{map[string]known{}, map[string]map[string]bool{}} }
+
+func (m memory) set(name string, k known) {
+	m.byName[name] = k
+	dir, base := backends.Split(name)
+	if m.byDir[dir] == nil {
+		m.byDir[dir] = map[string]bool{}
+	}
+	m.byDir[dir][base] = true
+	if len(m.byName) > maxRemembered {
+		m.trim(maxRemembered * 9 / 10)
+	}
+}
+
+// trim forgets the oldest. Nothing is lost by it but shown times and modes, and the knowledge of checksums.
+func (m memory) trim(to int) {
+	type aged struct {
+		name string
+		seq  uint64
+	}
+	all := make([]aged, 0, len(m.byName))
+	for name, k := range m.byName {
+		all = append(all, aged{name, k.seq})
+	}
+	slices.SortFunc(all, func(a, b aged) int { return cmp.Compare(a.seq, b.seq) })
+	for _, a := range all[:max(0, len(all)-to)] {
+		m.forget(a.name)
+	}
+}
+
+func (m memory) forget(name string) {
+	delete(m.byName, name)
+	dir, base := backends.Split(name)
+	if delete(m.byDir[dir], base); len(m.byDir[dir]) == 0 {
+		delete(m.byDir, dir)
+	}
+}
+
+// of returns what is known of exactly this version; of a directory, of its name.
+func (m memory) of(e backends.Entry) (Remembered, bool) {
+	k, ok := m.byName[e.Name]
+	if !ok || k.version != versionOf(e) {
+		return Remembered{}, false
+	}
+	return k.Remembered, true
+}
+
+// versionOf is the version by which an entry is remembered.
+func versionOf(e backends.Entry) string {
+	if e.Dir {
+		return ""
+	}
+	return e.Version
+}
+
+func (k known) record(name string) *knownRecord {
+	r := &knownRecord{
+		Name: name, Version: k.version, ID: k.ID, Attr: attrToRecord(k.Attr), Changed: nanos(k.Changed), Target: k.Target, Size: k.Size,
+	}
+	if k.HasCRC {
+		r.Sum = &k.CRC64NVME
+	}
+	return r
+}
+
+func (r *knownRecord) known(seq uint64) known {
+	k := known{version: r.Version, seq: seq, Remembered: Remembered{
+		ID: r.ID, Attr: r.Attr.attr(), Changed: fromNanos(r.Changed), Target: r.Target, Size: r.Size,
+	}}
+	if r.Sum != nil {
+		k.CRC64NVME, k.HasCRC = *r.Sum, true
+	}
+	return k
+}
+
+// Remember returns what this machine knows of a stored version: attributes that no listing tells, and the checksum. Of a directory it is
+// known by name alone.
+func (s *Stage) Remember(e backends.Entry) (Remembered, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.memory.of(e)
+}
+
+// Retouch changes what is kept of something that lies only at the target. It is remembered at once; the metadata of an object are replaced
+// later, without sending its bytes. was is what is shown of it now.
+func (s *Stage) Retouch(e backends.Entry, was Attr, change func(*Attr)) (Attr, error) {
+	s.mu.Lock()
+	if err := s.usable(); err != nil {
+		s.mu.Unlock()
+		return was, err
+	}
+	now := s.o.Now()
+	m, ok := s.memory.of(e)
+	if !ok {
+		m = Remembered{Attr: was, Size: e.Size}
+	}
+	before := m.Attr
+	change(&m.Attr)
+	m.Changed = now
+	k := known{Remembered: m, version: versionOf(e)}
+	seq := s.remember(e.Name, k)
+	if !e.Dir && !before.Equal(m.Attr) {
+		seq = s.touch(e, m.Attr, now)
+	}
+	s.mu.Unlock()
+	return m.Attr, s.journal.wait(seq, false)
+}
+
+// remember notes and journals. The caller holds mu.
+func (s *Stage) remember(name string, k known) uint64 {
+	seq := s.journal.add(record{Kind: kindRemember, Known: k.record(name)})
+	k.seq = seq
+	s.memory.set(name, k)
+	return seq
+}
+
+// touch queues a change of metadata. The caller holds mu.
+func (s *Stage) touch(e backends.Entry, a Attr, now time.Time) uint64 {
+	it := s.touches[e.Name]
+	if it == nil {
+		it = &item{id: s.newID(), kind: Regular, touch: true, name: e.Name, state: Staged}
+		s.items[it.id], s.touches[e.Name] = it, it
+	}
+	it.base, it.attr, it.changed, it.touched, it.size = e, a, now, now, e.Size
+	it.state, it.why = Staged, ""
+	s.enqueue(it)
+	return s.put(it)
+}
+
+// in returns the last parts of the remembered names in a directory.
+func (m memory) in(dir string) (out []string) {
+	for base := range m.byDir[dir] {
+		out = append(out, base)
+	}
+	return out
+}

@@ -1,0 +1,153 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// seal makes the bytes of an open file durable, and everything that is needed to find them again. It does nothing if that has been done
+// and nothing was written since.
+func (s *Stage) seal(it *item, f *os.File) error {
+	it.sealing.Lock()
+	defer it.sealing.Unlock()
+	l, err := lookAt(f) // before the sync: what is written after this shows
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	it.saw(l)
+	m := l.mark
+	switch {
+	case it.gone: // removed while open: there is nothing to be found again
+		s.mu.Unlock()
+		return nil
+	case it.state == Quarantined:
+		s.mu.Unlock()
+		return fmt.Errorf("seal: %w", ErrDamaged)
+	case it.sealed != nil && *it.sealed == m, it.copied != nil && *it.copied == m:
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
+	if err := s.disk.sync(fileName(it.id), f); err != nil {
+		return s.spoil(it, err)
+	}
+	return s.confirm(it, m)
+}
+
+// spoil puts an item aside whose bytes the disk did not take: a second sync would succeed and prove nothing.
+func (s *Stage) spoil(it *item, err error) error {
+	if isNoSpace(err) {
+		return fmt.Errorf("seal: %w", ErrNoRoom) // delayed allocation; the pages are kept
+	}
+	s.mu.Lock()
+	if it.named() {
+		s.names.remove(it)
+	}
+	it.state, it.why = Quarantined, "the local disk failed to take its bytes"
+	s.put(it)
+	s.signal()
+	name := it.name
+	s.mu.Unlock()
+	s.changed(name)
+	s.log.Error("a staged file is put aside: the local disk failed to take its bytes", "id", it.id, "err", cause(err))
+	return fmt.Errorf("seal: %w: %w", ErrDamaged, err)
+}
+
+// confirm writes down that an item is sealed: the sidecar first, then the journal. The caller holds sealing.
+func (s *Stage) confirm(it *item, m mark) error {
+	s.mu.Lock()
+	if err := s.usable(); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	before, copied := it.sealed, it.copied
+	it.sealed, it.copied = &m, nil
+	r, seq := it.record(), s.journal.newest()
+	s.mu.Unlock()
+	err := s.writeSidecar(r, seq)
+	if err != nil {
+		s.mu.Lock()
+		it.sealed, it.copied = before, copied
+		s.mu.Unlock()
+		return fmt.Errorf("seal: %w", err)
+	}
+	s.mu.Lock()
+	if it.gone {
+		s.mu.Unlock()
+		s.dropSidecar(it)
+		return nil
+	}
+	if it.state == Writing || it.state == Failed {
+		it.state, it.why = Staged, ""
+	}
+	it.changed = s.o.Now()
+	seq = s.put(it)
+	it.stale = r.Name != it.name
+	s.signal()
+	s.mu.Unlock()
+	return s.journal.wait(seq, true)
+}
+
+// writeSidecar replaces an item's sidecar; its name is durable after the directory is synced, which the journal does.
+func (s *Stage) writeSidecar(r *itemRecord, seq uint64) error {
+	raw, err := record{Kind: kindPut, ID: r.ID, Item: r}.encode(nil, seq)
+	if err != nil {
+		return err
+	}
+	name := sidecarName(r.ID)
+	err = s.disk.replace(name, raw)
+	if isNoSpace(err) && s.disk.remove(ballastName) == nil {
+		s.o.MakeRoom(ballastSize)
+		err = s.disk.replace(name, raw)
+	}
+	if isNoSpace(err) {
+		return ErrNoRoom
+	}
+	if err != nil {
+		return fmt.Errorf("%w: sidecar: %w", ErrDamaged, err)
+	}
+	return nil
+}
+
+// dropSidecar removes the sidecar of an item that was removed while it was being sealed.
+func (s *Stage) dropSidecar(it *item) {
+	if err := s.disk.remove(sidecarName(it.id)); err != nil {
+		s.log.Warn("a sidecar that is no longer needed cannot be removed", "err", cause(err))
+	}
+}
+
+// await returns when an item as it was sealed last is stored, or cannot be for now.
+func (s *Stage) await(ctx context.Context, it *item) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case it.gone, it.copied != nil && it.sealed != nil && *it.copied == *it.sealed:
+			return nil
+		case it.state == Conflict, it.state == Parked, it.state == Failed, it.state == Quarantined:
+			return fmt.Errorf("%w: %w", errNotStored, errors.New(it.why))
+		case s.closed:
+			return errClosed
+		}
+		if !it.express {
+			it.express = true
+			s.enqueue(it)
+			s.signal()
+		}
+		wake := s.wake
+		s.mu.Unlock()
+		select {
+		case <-wake:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+var errNotStored = fmt.Errorf("it is safe on this machine, but not stored: %w", ErrDamaged)
