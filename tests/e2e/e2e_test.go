@@ -127,7 +127,7 @@ func TestReadOnlyIsSaid(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if n := srv.Count("PutObject") + srv.Count("DeleteObject"); n != 0 {
+	if n := srv.Count(s3test.OpPut) + srv.Count(s3test.OpDelete); n != 0 {
 		t.Errorf("%d writes reached the store", n)
 	}
 }

@@ -99,9 +99,6 @@ func parseAuthorization(header string) (c credential, ok bool) {
 
 // authenticate finds out who asks: sets x.key, nil for nobody.
 func (x *exchange) authenticate() *apiError {
-	x.s.mu.Lock()
-	x.bucket = x.s.buckets[x.log.Bucket]
-	x.s.mu.Unlock()
 	header := x.r.Header.Get("Authorization")
 	if header == "" {
 		return nil
@@ -202,6 +199,11 @@ func (x *exchange) authorize() *apiError {
 	switch {
 	case x.log.Op == "ListBuckets":
 		return denied
+	case x.log.Op == OpCreateBucket:
+		if x.key == nil || len(x.key.Grants) > 0 {
+			return denied
+		}
+		return nil
 	case b == nil:
 		return &apiError{status: http.StatusNotFound, code: "NoSuchBucket"}
 	}
@@ -212,12 +214,12 @@ func (x *exchange) authorize() *apiError {
 	if !x.may(b) {
 		return denied
 	}
-	return nil
+	return x.expected()
 }
 
 // may reports whether the caller is let do this in b.
 func (x *exchange) may(b *bucket) bool {
-	reading := x.log.Op == "GetObject" || x.log.Op == "HeadObject" || x.log.Op == "ListObjectsV2" || x.log.Op == "HeadBucket"
+	reading := slices.Contains([]string{"GetObject", "HeadObject", "ListObjectsV2", "HeadBucket"}, x.log.Op)
 	switch {
 	case x.log.Query.Has("versionId"):
 		return false
@@ -226,24 +228,39 @@ func (x *exchange) may(b *bucket) bool {
 	case x.key == nil:
 		return b.anonymous && reading
 	}
-	return len(x.key.Grants) == 0 || x.granted(reading)
+	return len(x.key.Grants) == 0 || x.granted()
 }
 
-func (x *exchange) granted(reading bool) bool {
-	for _, g := range x.key.Grants {
-		if g.Bucket != x.log.Bucket || !reading && !g.Write {
-			continue
-		}
-		switch x.log.Op {
-		case "ListObjectsV2":
-			if strings.HasPrefix(x.log.Query.Get("prefix"), g.Prefix) {
-				return true
-			}
-		case "GetObject", "HeadObject", "PutObject", "DeleteObject":
-			if strings.HasPrefix(x.log.Key, g.Prefix) {
-				return true
-			}
-		}
+// granted judges a key that is limited to prefixes.
+func (x *exchange) granted() bool {
+	switch x.log.Op {
+	case "HeadBucket":
+		return false
+	case "ListObjectsV2":
+		return x.within(x.log.Bucket, x.log.Query.Get("prefix"), false)
+	case "GetObject", "HeadObject":
+		return x.within(x.log.Bucket, x.log.Key, false)
+	case OpUploads:
+		return x.within(x.log.Bucket, x.log.Query.Get("prefix"), true)
+	case OpDeleteObjects:
+		return true // each key is judged on its own
 	}
-	return false
+	return x.log.Key != "" && x.mayWrite(x.log.Key)
+}
+
+// within reports whether a grant of the caller's covers a name.
+func (x *exchange) within(bucketName, name string, write bool) bool {
+	return slices.ContainsFunc(x.key.Grants, func(g Grant) bool {
+		return g.Bucket == bucketName && strings.HasPrefix(name, g.Prefix) && (g.Write || !write)
+	})
+}
+
+// mayWrite reports whether the caller may write or delete a key of the request's bucket.
+func (x *exchange) mayWrite(key string) bool {
+	return x.key != nil && (len(x.key.Grants) == 0 || x.within(x.log.Bucket, key, true))
+}
+
+// mayRead reports whether the caller may read a key of any bucket.
+func (x *exchange) mayRead(b *bucket, key string) bool {
+	return b.anonymous || x.key != nil && (len(x.key.Grants) == 0 || x.within(b.name, key, false))
 }

@@ -2,8 +2,6 @@ package s3test
 
 import (
 	"bytes"
-	"crypto/md5" //nolint:gosec // what an ETag is
-	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -14,12 +12,19 @@ import (
 type Object struct {
 	Body    io.ReaderAt
 	Size    int64
-	ETag    string    // with quotes; "" makes one: the MD5 of a body of up to 64 MiB, else one that no other object has
-	ModTime time.Time // zero means now
-	Class   string    // storage class; "" means STANDARD
-	Restore string    // the x-amz-restore header of an archived object, "" for none
-	Meta    map[string]string
+	ETag    string            // with quotes; "" makes one: the MD5 of a body of up to 64 MiB, else one that no other object has
+	ModTime time.Time         // zero means now
+	Class   string            // storage class; "" means STANDARD
+	Restore string            // the x-amz-restore header of an archived object, "" for none
+	Meta    map[string]string // user metadata: lower-case names without "x-amz-meta-"
+	// ContentType is "" for binary/octet-stream.
+	ContentType string
+	// Checksum is made where ETag is "" and the body small enough for an MD5, unless the server knows none.
+	Checksum Checksum
 }
+
+// summed is up to which size the server sums bodies that tests put there.
+const summed = 64 << 20
 
 // Bytes returns an object with the given body.
 func Bytes(b []byte) Object { return Object{Body: bytes.NewReader(b), Size: int64(len(b))} }
@@ -37,10 +42,32 @@ func (o Object) restored() bool {
 type bucket struct {
 	name      string
 	region    string
+	owner     string // account
 	anonymous bool
 	payer     bool // requester pays
 	objects   map[string]Object
-	order     []string // keys in byte order; nil when it must be sorted anew
+	changes   map[string]uint64 // how often each key was written or deleted
+	order     []string          // keys in byte order; nil when it must be sorted anew
+	uploads   map[string]*upload
+	done      map[string]completed // uploads that were completed, by id
+}
+
+// set puts an object in its place. The caller holds the server's mu.
+func (b *bucket) set(key string, o Object) {
+	if _, had := b.objects[key]; !had {
+		b.order = nil
+	}
+	b.objects[key] = o
+	b.changes[key]++
+}
+
+// unset removes a key if it is there. The caller holds the server's mu.
+func (b *bucket) unset(key string) {
+	if _, had := b.objects[key]; had {
+		delete(b.objects, key)
+		b.changes[key]++
+		b.order = nil
+	}
 }
 
 // sorted returns the keys in order. The caller holds the server's mu.
@@ -59,7 +86,15 @@ func (b *bucket) sorted() []string {
 func (s *Server) CreateBucket(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.buckets[name] = &bucket{name: name, region: s.o.Region, objects: map[string]Object{}}
+	s.addBucket(name, s.o.Region)
+}
+
+// addBucket makes an empty bucket. The caller holds mu.
+func (s *Server) addBucket(name, region string) {
+	s.buckets[name] = &bucket{
+		name: name, region: region, owner: s.o.Owner, objects: map[string]Object{}, changes: map[string]uint64{},
+		uploads: map[string]*upload{}, done: map[string]completed{},
+	}
 }
 
 // SetRegion moves a bucket: requests signed for another region get what AWS answers then.
@@ -85,10 +120,11 @@ func (s *Server) RequesterPays(name string) {
 
 // Put stores an object under a key of an existing bucket and returns its ETag.
 func (s *Server) Put(bucketName, key string, o Object) string {
-	if o.ETag == "" && o.Size <= 64<<20 {
-		sum := md5.New()                                     //nolint:gosec // what an ETag is
-		io.Copy(sum, io.NewSectionReader(o.Body, 0, o.Size)) //nolint:errcheck // a hash takes everything
-		o.ETag = `"` + hex.EncodeToString(sum.Sum(nil)) + `"`
+	if o.ETag == "" && o.Size <= summed {
+		o.ETag = etagOf(io.NewSectionReader(o.Body, 0, o.Size))
+		if o.Checksum.Algorithm == "" && !s.o.NoChecksums {
+			o.Checksum = sumOf(crc64NVME, io.NewSectionReader(o.Body, 0, o.Size))
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,11 +134,7 @@ func (s *Server) Put(bucketName, key string, o Object) string {
 	if o.ModTime.IsZero() {
 		o.ModTime = s.o.Now()
 	}
-	b := s.buckets[bucketName]
-	if _, had := b.objects[key]; !had {
-		b.order = nil
-	}
-	b.objects[key] = o
+	s.buckets[bucketName].set(key, o)
 	return o.ETag
 }
 
@@ -110,9 +142,7 @@ func (s *Server) Put(bucketName, key string, o Object) string {
 func (s *Server) Delete(bucketName, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := s.buckets[bucketName]
-	delete(b.objects, key)
-	b.order = nil
+	s.buckets[bucketName].unset(key)
 }
 
 // Object returns what lies under a key.

@@ -1,6 +1,8 @@
 package s3test
 
 import (
+	"bytes"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -33,7 +35,26 @@ const (
 	WrongTotal         Fault = "WrongTotal"         // Content-Range names another total size
 )
 
-// Faults returns all of them.
+// The faults that are for writes. Of those above, Reset and Stall strike in the middle of the body that put and part send, so that
+// nothing is stored by a Reset; all others that spoil an answer spoil that of a request that was carried out. Those of ranges
+// leave writes alone.
+const (
+	Lost      Fault = "Lost"      // the request is carried out, then the connection is reset: the answer is lost
+	ErrorBody Fault = "ErrorBody" // 200 with an InternalError in the body for complete, copy and part-copy; 500 for others
+	Conflict  Fault = "Conflict"  // 409 ConditionalRequestConflict; complete loses its upload, as AWS has it
+	BitFlip   Fault = "BitFlip"   // one bit of the body of put and part changes on its way in
+	WrongSum  Fault = "WrongSum"  // the answer names another checksum than the right one
+)
+
+// WriteFaults returns all faults that make a difference to writes.
+func WriteFaults() []Fault {
+	return []Fault{
+		SlowDown, InternalError, AccessDenied, ExpiredToken, InvalidAccessKeyID, Redirect, Garbage, Refuse, Truncate, Reset,
+		Stall, Delay, WrongETag, NoETag, Lost, ErrorBody, Conflict, BitFlip, WrongSum,
+	}
+}
+
+// Faults returns all faults that make a difference to reads.
 func Faults() []Fault {
 	return []Fault{
 		SlowDown, InternalError, AccessDenied, ExpiredToken, InvalidAccessKeyID, Redirect, Garbage, Refuse, Truncate, Reset,
@@ -59,8 +80,9 @@ type rule struct {
 
 // firing is a rule that has struck one request; nil is none.
 type firing struct {
-	fault Fault
-	wait  time.Duration
+	fault  Fault
+	wait   time.Duration
+	struck bool // in the request's body already
 }
 
 // Inject adds a rule and returns what removes it. The first rule that matches a request decides.
@@ -98,7 +120,7 @@ func (s *Server) pick(r Request) *firing {
 			continue
 		}
 		rule.done++
-		return &firing{rule.Fault, rule.Wait}
+		return &firing{fault: rule.Fault, wait: rule.Wait}
 	}
 	return nil
 }
@@ -114,6 +136,10 @@ func (f *firing) before(x *exchange) bool {
 		AccessDenied:       {status: http.StatusForbidden, code: "AccessDenied"},
 		ExpiredToken:       {status: http.StatusBadRequest, code: "ExpiredToken"},
 		InvalidAccessKeyID: {status: http.StatusForbidden, code: "InvalidAccessKeyId"},
+		Conflict:           conflict(),
+	}
+	if f.fault == Conflict && x.log.Op == OpComplete {
+		x.s.DropUpload(x.log.Bucket, x.log.Query.Get("uploadId"))
 	}
 	if e := errs[f.fault]; e != nil {
 		x.fail(e)
@@ -132,6 +158,15 @@ func (f *firing) before(x *exchange) bool {
 	case Refuse:
 		x.hangUp(true)
 		return true
+	case ErrorBody:
+		e := &apiError{status: http.StatusInternalServerError, code: "InternalError"}
+		if x.log.Op == OpComplete || x.log.Op == OpCopy || x.log.Op == OpPartCopy {
+			e.status = http.StatusOK
+		}
+		x.fail(e)
+		return true
+	case Lost:
+		x.w.lost = true
 	case Delay:
 		x.s.pause(x.r, f.wait)
 	default: // strikes later, when the answer is sent
@@ -144,21 +179,84 @@ func (f *firing) change(x *exchange, a *answer) {
 	if f == nil {
 		return
 	}
-	h := x.w.Header()
+	f.spoil(x.w.Header())
 	switch f.fault {
 	case Truncate, Reset, Stall:
+		if f.struck {
+			return
+		}
 		a.cut = max(1, a.n/2)
 		a.reset = f.fault == Reset
 		if f.fault == Stall {
 			a.stall = f.wait
 		}
-	case WrongETag:
-		h.Set("ETag", `"00000000000000000000000000000bad"`)
-	case NoETag:
-		h.Del("ETag")
 	default:
 		if a.partial {
 			f.changeRange(a)
+		}
+	}
+}
+
+// after ends the connection of a request whose answer was to be lost.
+func (f *firing) after(x *exchange) {
+	if f != nil && f.fault == Lost {
+		x.hangUp(true)
+	}
+}
+
+// inBody strikes in the middle of a body of size bytes that is about to be read; true: that was the end of the request.
+func (f *firing) inBody(x *exchange, size int64) bool {
+	if f == nil || f.fault != Reset && f.fault != Stall || size == 0 {
+		return false
+	}
+	f.struck = true
+	half := make([]byte, size/2)
+	n, _ := io.ReadFull(x.body, half) //nolint:errcheck // the rest will tell
+	x.arrived()
+	if f.fault == Reset {
+		x.hangUp(true)
+		return true
+	}
+	x.s.pause(x.r, f.wait)
+	x.body.r = io.MultiReader(bytes.NewReader(half[:n]), x.body.r)
+	x.body.n = 0 // what was read is read again
+	return false
+}
+
+// flip changes a bit of a body that came in.
+func (f *firing) flip(body []byte) {
+	if f != nil && f.fault == BitFlip && len(body) > 0 {
+		body[len(body)/2] ^= 1
+	}
+}
+
+// etag is what the answer says instead of an ETag.
+func (f *firing) etag(right string) string {
+	switch {
+	case f != nil && f.fault == WrongETag:
+		return `"00000000000000000000000000000bad"`
+	case f != nil && f.fault == NoETag:
+		return ""
+	}
+	return right
+}
+
+// sum is what the answer says instead of a checksum.
+func (f *firing) sum(right string) string {
+	if f == nil || f.fault != WrongSum || right == "" {
+		return right
+	}
+	wrong := []byte(right)
+	wrong[0] = 'A' + (wrong[0]-'A'+1)%26
+	return string(wrong)
+}
+
+// spoil changes the ETag in a head.
+func (f *firing) spoil(h http.Header) {
+	if had := h.Get("ETag"); had != "" {
+		h.Del("ETag")
+		if now := f.etag(had); now != "" {
+			h.Set("ETag", now)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package s3test
 
 import (
+	"encoding/xml"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,14 +11,14 @@ import (
 )
 
 // get answers GetObject and HeadObject.
-func (x *exchange) get(f *firing) *apiError {
+func (x *exchange) get() *apiError {
 	x.s.mu.Lock()
 	o, ok := x.bucket.objects[x.log.Key]
 	x.s.mu.Unlock()
 	if !ok {
 		return x.missing()
 	}
-	if err := x.condition(o); err != nil {
+	if err := x.readCondition(o); err != nil {
 		return err
 	}
 	h := x.w.Header()
@@ -25,7 +26,10 @@ func (x *exchange) get(f *firing) *apiError {
 	h.Set("Last-Modified", o.ModTime.UTC().Truncate(time.Second).Format(http.TimeFormat))
 	h.Set("Accept-Ranges", "bytes")
 	h.Set("Content-Type", "binary/octet-stream")
-	if o.Class != "" {
+	if o.ContentType != "" {
+		h.Set("Content-Type", o.ContentType)
+	}
+	if o.Class != "" && o.Class != "STANDARD" {
 		h.Set("x-amz-storage-class", o.Class)
 	}
 	if o.Restore != "" {
@@ -34,7 +38,12 @@ func (x *exchange) get(f *firing) *apiError {
 	for k, v := range o.Meta {
 		h.Set("x-amz-meta-"+k, v)
 	}
+	asked := x.r.Header.Get("X-Amz-Checksum-Mode") == "ENABLED"
 	if x.log.Op == "HeadObject" {
+		x.fire.spoil(h)
+		if asked {
+			x.tell(o.Checksum, true)
+		}
 		h.Set("Content-Length", itoa(o.Size))
 		x.w.WriteHeader(http.StatusOK)
 		return nil
@@ -47,7 +56,10 @@ func (x *exchange) get(f *firing) *apiError {
 		h.Set("Content-Range", "bytes */"+itoa(o.Size))
 		return err
 	}
-	x.body(o, answer{off: off, n: n, total: o.Size, partial: partial}, f)
+	if asked && !partial {
+		x.tell(o.Checksum, true) // of the whole, so not with a range
+	}
+	x.sendObject(o, answer{off: off, n: n, total: o.Size, partial: partial})
 	return nil
 }
 
@@ -65,8 +77,8 @@ func (x *exchange) missing() *apiError {
 	return &apiError{status: http.StatusNotFound, code: "NoSuchKey"}
 }
 
-// condition judges If-Match and its kin in the order of RFC 9110, 13.2.2.
-func (x *exchange) condition(o Object) *apiError {
+// readCondition judges If-Match and its kin in the order of RFC 9110, 13.2.2.
+func (x *exchange) readCondition(o Object) *apiError {
 	h := x.r.Header
 	if v := h.Get("If-Match"); v != "" && v != "*" && !sameETag(v, o.ETag) {
 		return &apiError{status: http.StatusPreconditionFailed, code: "PreconditionFailed"}
@@ -129,9 +141,9 @@ type answer struct {
 	rangeShift    int64         // added to the offsets that Content-Range claims
 }
 
-// body sends the head and the bytes.
-func (x *exchange) body(o Object, a answer, f *firing) {
-	f.change(x, &a)
+// sendObject sends the head and the bytes.
+func (x *exchange) sendObject(o Object, a answer) {
+	x.fire.change(x, &a)
 	h := x.w.Header()
 	claim := a.n
 	if a.length > 0 {
@@ -167,9 +179,15 @@ func (x *exchange) interrupt(a answer) {
 }
 
 // send writes a whole small answer, which faults may cut too.
-func (x *exchange) send(status int, body []byte, f *firing) {
+func (x *exchange) send(status int, body []byte) {
 	a := answer{n: int64(len(body)), total: int64(len(body))}
-	f.change(x, &a)
+	x.fire.change(x, &a)
+	if len(body) == 0 && a.cut > 0 {
+		if x.cutHead(status, a) {
+			return
+		}
+		a.cut = 0
+	}
 	x.w.Header().Set("Content-Length", itoa(max(a.length, int64(len(body)))))
 	x.w.WriteHeader(status)
 	if a.cut > 0 {
@@ -181,6 +199,38 @@ func (x *exchange) send(status int, body []byte, f *firing) {
 		body = body[min(a.cut, int64(len(body))):]
 	}
 	x.w.Write(body) //nolint:errcheck // the client may have left
+}
+
+// cutHead is what becomes of an answer that has no body to be cut: the head ends early. It reports whether that was the end.
+func (x *exchange) cutHead(status int, a answer) bool {
+	switch {
+	case a.stall > 0:
+		x.s.pause(x.r, a.stall)
+		return false
+	case a.reset:
+		x.hangUp(true)
+		return true
+	}
+	x.began(status)
+	conn, buf, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		return true
+	}
+	fmt.Fprintf(buf, "HTTP/1.1 %d %s\r\nContent-Len", status, http.StatusText(status)) //nolint:errcheck // the client may have left
+	buf.Flush()                                                                        //nolint:errcheck // the same
+	conn.Close()                                                                       //nolint:errcheck // that is the point
+	return true
+}
+
+// reply sends an XML document.
+func (x *exchange) reply(document any) *apiError {
+	body, err := xml.Marshal(document)
+	if err != nil {
+		return &apiError{status: http.StatusInternalServerError, code: "InternalError"}
+	}
+	x.w.Header().Set("Content-Type", "application/xml")
+	x.send(http.StatusOK, append([]byte(xml.Header), body...))
+	return nil
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }

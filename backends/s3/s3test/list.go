@@ -3,10 +3,8 @@ package s3test
 import (
 	"encoding/base64"
 	"encoding/xml"
-	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -45,22 +43,17 @@ type restoreStatus struct {
 type commonPrefix struct{ Prefix string }
 
 // list answers ListObjectsV2.
-func (x *exchange) list(f *firing) *apiError {
+func (x *exchange) list() *apiError {
 	q := x.log.Query
-	invalid := &apiError{status: http.StatusBadRequest, code: "InvalidArgument"}
-	limit := x.s.o.PageSize
-	if v := q.Get("max-keys"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 0 {
-			return invalid
-		}
-		limit = min(limit, n)
+	limit, lerr := x.limit("max-keys")
+	if lerr != nil {
+		return lerr
 	}
 	after := q.Get("start-after")
 	if token := q.Get("continuation-token"); token != "" {
 		raw, err := base64.RawURLEncoding.DecodeString(token)
 		if err != nil {
-			return invalid
+			return invalid("InvalidArgument", "The continuation token provided is incorrect")
 		}
 		after = string(raw)
 	}
@@ -73,13 +66,7 @@ func (x *exchange) list(f *firing) *apiError {
 	if q.Get("encoding-type") == "url" {
 		res.encode()
 	}
-	body, err := xml.Marshal(res)
-	if err != nil {
-		return &apiError{status: http.StatusInternalServerError, code: "InternalError"}
-	}
-	x.w.Header().Set("Content-Type", "application/xml")
-	x.send(http.StatusOK, append([]byte(xml.Header), body...), f)
-	return nil
+	return x.reply(res)
 }
 
 // fill walks the keys from after on. Whole common prefixes are skipped with a search each, so a listing of few
@@ -125,11 +112,8 @@ func commonOf(key, prefix, delimiter string) string {
 
 func describe(key string, o Object, restore bool) listed {
 	l := listed{
-		Key: key, LastModified: o.ModTime.UTC().Truncate(time.Second).Format("2006-01-02T15:04:05.000Z"),
-		ETag: o.ETag, Size: o.Size, StorageClass: o.Class,
-	}
-	if l.StorageClass == "" {
-		l.StorageClass = "STANDARD"
+		Key: key, LastModified: stamp(o.ModTime),
+		ETag: o.ETag, Size: o.Size, StorageClass: classOf(o),
 	}
 	if restore && o.Restore != "" {
 		l.RestoreStatus = &restoreStatus{IsRestoreInProgress: !o.restored()}
@@ -140,10 +124,17 @@ func describe(key string, o Object, restore bool) listed {
 	return l
 }
 
+// stamp is a time as XML answers have it: whole seconds.
+func stamp(t time.Time) string {
+	return t.UTC().Truncate(time.Second).Format("2006-01-02T15:04:05.000Z")
+}
+
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "%2F", "/") }
+
 // encode escapes keys as encoding-type=url asks for.
 func (r *listResult) encode() {
 	r.EncodingType = "url"
-	esc := func(s *string) { *s = strings.ReplaceAll(url.QueryEscape(*s), "%2F", "/") }
+	esc := func(s *string) { *s = escape(*s) }
 	esc(&r.Prefix)
 	esc(&r.StartAfter)
 	esc(&r.Delimiter)

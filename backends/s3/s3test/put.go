@@ -1,160 +1,153 @@
 package s3test
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/md5" //nolint:gosec // Content-MD5 is what it is
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
-	"errors"
-	"hash/crc32"
-	"io"
 	"net/http"
-	"strconv"
+	"slices"
 	"strings"
 )
 
-// put answers PutObject: conditions, checksums, aws-chunked bodies.
+const (
+	maxMeta = 2 << 10 // bytes of the names and values of user metadata
+	maxKey  = 1024
+)
+
+// put answers PutObject.
 func (x *exchange) put() *apiError {
-	body, trailer, err := x.readBody()
+	o, err := x.described()
 	if err != nil {
-		return &apiError{status: http.StatusBadRequest, code: "IncompleteBody"}
+		return err
 	}
-	if e := x.checkSums(body, trailer); e != nil {
-		return e
+	if err := x.early(); err != nil {
+		return err
 	}
-	o := Bytes(body)
-	o.Class = x.r.Header.Get("X-Amz-Storage-Class")
-	o.Meta = map[string]string{}
-	for name := range x.r.Header {
-		if k, ok := strings.CutPrefix(strings.ToLower(name), "x-amz-meta-"); ok {
-			o.Meta[k] = x.r.Header.Get(name)
-		}
+	p, err := x.receive(crc64NVME)
+	if err != nil {
+		return err
 	}
-	old, had := x.s.Object(x.log.Bucket, x.log.Key)
-	if e := writeCondition(x.r.Header, old, had); e != nil {
-		return e
+	o.Body, o.Size, o.ETag, o.Checksum = bytes.NewReader(p.body), int64(len(p.body)), p.etag(), p.sum
+	if err := x.store(o, nil); err != nil {
+		return err
 	}
-	x.w.Header().Set("ETag", x.s.Put(x.log.Bucket, x.log.Key, o))
-	x.w.WriteHeader(http.StatusOK)
+	x.w.Header().Set("ETag", o.ETag)
+	x.tell(o.Checksum, true)
+	x.send(http.StatusOK, nil)
 	return nil
 }
 
-func writeCondition(h http.Header, old Object, had bool) *apiError {
-	failed := &apiError{status: http.StatusPreconditionFailed, code: "PreconditionFailed"}
-	if h.Get("If-None-Match") == "*" && had {
-		return failed
+// described returns a new object without its bytes: what the headers say of it.
+func (x *exchange) described() (o Object, err *apiError) {
+	if len(x.log.Key) > maxKey {
+		return o, invalid("KeyTooLongError", "Your key is too long")
 	}
-	if v := h.Get("If-Match"); v != "" {
-		if !had {
-			return &apiError{status: http.StatusNotFound, code: "NoSuchKey"}
+	o.Class = x.r.Header.Get("X-Amz-Storage-Class")
+	classes := []string{
+		"", "STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "GLACIER_IR", "DEEP_ARCHIVE",
+	}
+	if !slices.Contains(classes, o.Class) {
+		return o, invalid("InvalidStorageClass", "The storage class you specified is not valid")
+	}
+	o.ContentType = x.r.Header.Get("Content-Type")
+	o.Meta = map[string]string{}
+	size := 0
+	for name, values := range x.r.Header {
+		if k, ok := strings.CutPrefix(strings.ToLower(name), "x-amz-meta-"); ok {
+			o.Meta[k] = strings.Join(values, ",")
+			size += len(k) + len(o.Meta[k])
 		}
-		if !sameETag(v, old.ETag) {
-			return failed
-		}
+	}
+	if size > maxMeta {
+		return o, invalid("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
+	}
+	return o, nil
+}
+
+// early refuses a write whose condition does not hold already before the body comes, if the client waits for that. One that
+// sends its body at once could miss the answer.
+func (x *exchange) early() *apiError {
+	if x.r.Header.Get("Expect") == "" {
+		return nil
+	}
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	old, had := x.bucket.objects[x.log.Key]
+	return x.condition(old, had, false)
+}
+
+// condition judges If-None-Match and If-Match of a write (documentation of PutObject, and "conditional-writes" of the user guide).
+// raced says that the key was written or deleted since the request began. The caller holds mu.
+func (x *exchange) condition(old Object, had, raced bool) *apiError {
+	none, match := x.r.Header.Get("If-None-Match"), x.r.Header.Get("If-Match")
+	switch {
+	case x.s.o.NoConditions || none == "" && match == "":
+		return nil
+	case none != "" && none != "*", match == "*", none != "" && match != "":
+		return &apiError{status: http.StatusNotImplemented, code: "NotImplemented", message: "A header you provided implies functionality that is not implemented"}
+	case none != "" && had, match != "" && had && !sameETag(match, old.ETag):
+		return failed()
+	case match != "" && !had:
+		return &apiError{status: http.StatusNotFound, code: "NoSuchKey"}
+	case raced:
+		return conflict()
 	}
 	return nil
+}
+
+func failed() *apiError {
+	return &apiError{
+		status: http.StatusPreconditionFailed, code: "PreconditionFailed", message: "At least one of the pre-conditions you specified did not hold",
+	}
+}
+
+func conflict() *apiError {
+	return &apiError{
+		status: http.StatusConflict, code: "ConditionalRequestConflict", message: "A conflicting conditional operation is currently in progress against this resource.",
+	}
+}
+
+// store puts an object in its place if the request's condition holds at this moment. also, if not nil, may still refuse, and is
+// told the judgement; it runs under the server's mu.
+func (x *exchange) store(o Object, also func(*apiError) *apiError) *apiError {
+	if o.ModTime.IsZero() {
+		o.ModTime = x.s.o.Now()
+	}
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	old, had := x.bucket.objects[x.log.Key]
+	err := x.condition(old, had, x.bucket.changes[x.log.Key] != x.seen)
+	if also != nil {
+		err = also(err)
+	}
+	if err == nil {
+		x.bucket.set(x.log.Key, o)
+	}
+	return err
 }
 
 // remove answers DeleteObject.
 func (x *exchange) remove() *apiError {
-	old, had := x.s.Object(x.log.Bucket, x.log.Key)
-	if v := x.r.Header.Get("If-Match"); v != "" && had && !sameETag(v, old.ETag) {
-		return &apiError{status: http.StatusPreconditionFailed, code: "PreconditionFailed"}
+	if err := x.removeKey(x.log.Key, x.r.Header.Get("If-Match")); err != nil {
+		return err
 	}
-	x.s.Delete(x.log.Bucket, x.log.Key)
-	x.w.WriteHeader(http.StatusNoContent)
+	x.send(http.StatusNoContent, nil)
 	return nil
 }
 
-// readBody returns the payload, unwrapped if it came in aws-chunked form, and the trailing headers.
-func (x *exchange) readBody() ([]byte, http.Header, error) {
-	if !strings.Contains(x.r.Header.Get("Content-Encoding"), "aws-chunked") &&
-		!strings.HasPrefix(x.r.Header.Get("X-Amz-Content-Sha256"), "STREAMING-") {
-		body, err := io.ReadAll(x.r.Body)
-		return body, nil, err
-	}
-	body, trailer, err := decodeChunked(x.r.Body)
-	if err != nil {
-		return nil, nil, err
-	}
-	if want := x.r.Header.Get("X-Amz-Decoded-Content-Length"); want != itoa(int64(len(body))) {
-		return nil, nil, errors.New("decoded length differs")
-	}
-	return body, trailer, nil
-}
-
-// decodeChunked reads "size[;chunk-signature=…]\r\n data \r\n" until a chunk of size 0, then the trailer.
-func decodeChunked(r io.Reader) ([]byte, http.Header, error) {
-	br := bufio.NewReader(r)
-	var body bytes.Buffer
-	for {
-		line, err := br.ReadString('\n')
-		if err != nil {
-			return nil, nil, err
-		}
-		size, _, _ := strings.Cut(strings.TrimSpace(line), ";")
-		n, err := strconv.ParseInt(size, 16, 64)
-		if err != nil || n < 0 {
-			return nil, nil, errors.New("chunk size")
-		}
-		if n == 0 {
-			break
-		}
-		if _, err := io.CopyN(&body, br, n); err != nil {
-			return nil, nil, err
-		}
-		if _, err := br.Discard(2); err != nil {
-			return nil, nil, err
+// removeKey deletes a key; under a condition, if it is given ("conditional-deletes" of the user guide).
+func (x *exchange) removeKey(key, match string) *apiError {
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	old, had := x.bucket.objects[key]
+	if match != "" && !x.s.o.NoConditions {
+		switch {
+		case !had:
+			return &apiError{status: http.StatusNotFound, code: "NoSuchKey"}
+		case match != "*" && !sameETag(match, old.ETag):
+			return failed()
+		case key == x.log.Key && x.bucket.changes[key] != x.seen:
+			return conflict()
 		}
 	}
-	trailer, err := readTrailer(br)
-	return body.Bytes(), trailer, err
-}
-
-func readTrailer(br *bufio.Reader) (http.Header, error) {
-	trailer := http.Header{}
-	for {
-		line, err := br.ReadString('\n')
-		name, value, ok := strings.Cut(strings.TrimSpace(line), ":")
-		if ok {
-			trailer.Set(name, strings.TrimSpace(value))
-		}
-		if !ok || errors.Is(err, io.EOF) {
-			return trailer, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-}
-
-// checkSums compares the body with whatever the client said about it.
-func (x *exchange) checkSums(body []byte, trailer http.Header) *apiError {
-	bad := &apiError{status: http.StatusBadRequest, code: "BadDigest"}
-	get := func(name string) string {
-		if v := x.r.Header.Get(name); v != "" {
-			return v
-		}
-		return trailer.Get(name)
-	}
-	md := md5.Sum(body) //nolint:gosec // Content-MD5 is what it is
-	sha := sha256.Sum256(body)
-	for name, sum := range map[string][]byte{
-		"Content-MD5":           md[:],
-		"X-Amz-Checksum-Sha256": sha[:],
-		"X-Amz-Checksum-Crc32":  be32(crc32.ChecksumIEEE(body)),
-		"X-Amz-Checksum-Crc32c": be32(crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli))),
-	} {
-		if v := get(name); v != "" && v != base64.StdEncoding.EncodeToString(sum) {
-			return bad
-		}
-	}
-	if v := x.r.Header.Get("X-Amz-Content-Sha256"); len(v) == 64 && v != hex.EncodeToString(sha[:]) {
-		return &apiError{status: http.StatusBadRequest, code: "XAmzContentSHA256Mismatch"}
-	}
+	x.bucket.unset(key)
 	return nil
 }
-
-func be32(v uint32) []byte { return []byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)} }

@@ -7,6 +7,7 @@
 package s3test
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -22,7 +23,17 @@ type Options struct {
 	Now      func() time.Time // for Last-Modified of new objects and the age of signatures; nil means the system's clock
 	Seed     uint64           // of the faults that come by chance
 	Latency  time.Duration    // added before every answer
-	PageSize int              // keys per listing page at most; 0 means 1,000
+	PageSize int              // keys, parts or uploads per listing page at most; 0 means 1,000
+	Owner    string           // account that new buckets belong to; "" means 111122223333
+	MinPart  int64            // bytes of every part but the last; 0 means 5 MiB
+	MaxPut   int64            // bytes of one PutObject, part or copy at most; 0 means 5 GiB
+	Again    Again            // what a second CompleteMultipartUpload is answered
+
+	// Lesser services, and an older one.
+	NoConditions     bool // ignores If-Match and If-None-Match of writes and deletes
+	NoCopyConditions bool // ignores x-amz-copy-source-if-…
+	NoChecksums      bool // knows no x-amz-checksum-…; Content-MD5 and the signed payload hash are still verified
+	LegacyCreate     bool // creating one's own bucket again succeeds, as in us-east-1
 }
 
 // Server holds buckets, keys, faults and the log. It is safe for concurrent use.
@@ -31,8 +42,9 @@ type Server struct {
 	closed chan struct{}
 	once   sync.Once
 
-	mu      sync.Mutex // guards all below; never held while a body is sent
+	mu      sync.Mutex // guards all below and the buckets; never held while a body is read, summed or sent
 	rnd     *rand.Rand
+	ids     int64 // of uploads, so far
 	buckets map[string]*bucket
 	keys    map[string]*accessKey
 	rules   []*rule
@@ -42,9 +54,8 @@ type Server struct {
 
 // New returns a server without buckets and keys: nobody may do anything yet.
 func New(o Options) *Server {
-	if o.Region == "" {
-		o.Region = "us-east-1"
-	}
+	o.Region, o.Owner = cmp.Or(o.Region, defaultRegion), cmp.Or(o.Owner, defaultOwner)
+	o.MinPart, o.MaxPut = cmp.Or(o.MinPart, 5<<20), cmp.Or(o.MaxPut, 5<<30)
 	if o.Now == nil {
 		o.Now = time.Now //nolint:forbidigo // the one default
 	}
@@ -62,17 +73,19 @@ func (s *Server) Close() { s.once.Do(func() { close(s.closed) }) }
 
 // Request is one line of the log.
 type Request struct {
-	Op        string // GetObject, ListObjectsV2, HeadBucket, …
-	Bucket    string
-	Key       string
-	Query     url.Values // of the URL: prefix, delimiter, start-after, …
-	Range     string
-	IfMatch   string
-	AccessKey string // "" for a request without a signature
-	Status    int    // of the answer; 0 while it is being made
-	Fault     Fault  // the fault that struck it, "" for none
-	BytesOut  int64  // of the body
-	Time      time.Time
+	Op          string // GetObject, ListObjectsV2, HeadBucket, … or one of the Op constants
+	Bucket      string
+	Key         string
+	Query       url.Values // of the URL: prefix, delimiter, start-after, partNumber, uploadId, …
+	Range       string
+	IfMatch     string
+	IfNoneMatch string
+	AccessKey   string // "" for a request without a signature
+	Status      int    // of the answer; 0 while it is being made
+	Fault       Fault  // the fault that struck it, "" for none
+	BytesIn     int64  // of the request's body, as far as it was read; its framing included
+	BytesOut    int64  // of the answer's body; complete only some time after the client has it
+	Time        time.Time
 }
 
 // Requests returns the log so far, in the order in which the requests came in.
@@ -116,22 +129,31 @@ type exchange struct {
 	s      *Server
 	w      *countingWriter
 	r      *http.Request
+	body   *countingReader // the request's
 	log    Request
+	line   *Request // in the server's log; guarded by its mu
+	fire   *firing  // nil is none
 	bucket *bucket
+	seen   uint64 // the bucket's changes of the key when the request came in
 	key    *accessKey
 }
 
 // ServeHTTP answers one request. Paths are taken as they were sent: "a//b" and "./x" are keys.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{s: s, w: &countingWriter{ResponseWriter: w}, r: r}
+	x := &exchange{s: s, r: r, body: &countingReader{r: r.Body}}
+	x.w = &countingWriter{ResponseWriter: w, began: x.began}
 	x.identify()
 	line := x.log
+	x.line = &line
 	s.mu.Lock()
-	f := s.pick(x.log)
-	if f != nil {
-		line.Fault = f.fault
+	x.fire = s.pick(x.log)
+	if x.fire != nil {
+		line.Fault = x.fire.fault
 	}
-	s.log = append(s.log, &line)
+	if x.bucket = s.buckets[x.log.Bucket]; x.bucket != nil {
+		x.seen = x.bucket.changes[x.log.Key]
+	}
+	s.log = append(s.log, x.line)
 	hooks := slices.Clone(s.hooks)
 	s.mu.Unlock()
 	for _, hook := range hooks {
@@ -143,18 +165,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		line.Status, line.BytesOut = x.w.status, x.w.n
+		line.BytesIn, line.BytesOut = x.body.n, x.w.n
 	}()
 	w.Header().Set("x-amz-request-id", "0000000000000000")
 	w.Header().Set("Server", "s3test")
-	if f.before(x) {
+	if x.fire.before(x) {
 		return
 	}
-	if err := x.authenticate(); err != nil {
+	if err := x.dispatch(); err != nil {
 		x.fail(err)
-		return
 	}
-	x.dispatch(f)
+	x.fire.after(x)
+}
+
+// began writes the status into the log before the client can have seen it.
+func (x *exchange) began(status int) {
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	x.line.Status = status
 }
 
 // identify fills in what the log says of a request.
@@ -162,10 +190,11 @@ func (x *exchange) identify() {
 	name, key, _ := strings.Cut(strings.TrimPrefix(x.r.URL.EscapedPath(), "/"), "/")
 	x.log = Request{
 		Bucket: unescape(name), Key: unescape(key), Query: x.r.URL.Query(),
-		Range: x.r.Header.Get("Range"), IfMatch: x.r.Header.Get("If-Match"), Time: x.s.o.Now(),
+		Range: x.r.Header.Get("Range"), IfMatch: x.r.Header.Get("If-Match"), IfNoneMatch: x.r.Header.Get("If-None-Match"),
+		Time: x.s.o.Now(),
 	}
 	x.log.AccessKey = credentialOf(x.r.Header.Get("Authorization"))
-	x.log.Op = operation(x.r.Method, x.log)
+	x.log.Op = operation(x.r, x.log)
 }
 
 func unescape(s string) string {
@@ -176,65 +205,17 @@ func unescape(s string) string {
 	return out
 }
 
-// operation names a request as AWS does, those that are not implemented here too, so that tests can assert that nobody
-// asks for them.
-func operation(method string, r Request) string {
-	switch {
-	case r.Bucket == "":
-		return "ListBuckets"
-	case r.Key != "":
-		return objectOperation(method, r.Query)
-	case method == http.MethodHead:
-		return "HeadBucket"
-	case r.Query.Get("list-type") == "2":
-		return "ListObjectsV2"
+func (x *exchange) dispatch() *apiError {
+	if err := x.authenticate(); err != nil {
+		return err
 	}
-	for query, op := range map[string]string{
-		"location": "GetBucketLocation", "versioning": "GetBucketVersioning", "acl": "GetBucketAcl", "policy": "GetBucketPolicy",
-		"uploads": "ListMultipartUploads", "versions": "ListObjectVersions",
-	} {
-		if r.Query.Has(query) {
-			return op
-		}
+	if err := x.authorize(); err != nil {
+		return err
 	}
-	return map[string]string{
-		http.MethodGet: "ListObjects", http.MethodPut: "CreateBucket", http.MethodDelete: "DeleteBucket",
-	}[method]
-}
-
-func objectOperation(method string, q url.Values) string {
-	switch {
-	case q.Has("uploadId") || q.Has("uploads"):
-		return "Multipart"
-	case q.Has("restore"):
-		return "RestoreObject"
+	if handle := handlers()[x.log.Op]; handle != nil {
+		return handle(x)
 	}
-	return map[string]string{
-		http.MethodGet: "GetObject", http.MethodHead: "HeadObject", http.MethodPut: "PutObject", http.MethodDelete: "DeleteObject",
-	}[method]
-}
-
-func (x *exchange) dispatch(f *firing) {
-	err := x.authorize()
-	if err == nil {
-		switch x.log.Op {
-		case "HeadBucket":
-			x.w.WriteHeader(http.StatusOK)
-		case "ListObjectsV2":
-			err = x.list(f)
-		case "GetObject", "HeadObject":
-			err = x.get(f)
-		case "PutObject":
-			err = x.put()
-		case "DeleteObject":
-			err = x.remove()
-		default:
-			err = &apiError{status: http.StatusNotImplemented, code: "NotImplemented"}
-		}
-	}
-	if err != nil {
-		x.fail(err)
-	}
+	return &apiError{status: http.StatusNotImplemented, code: "NotImplemented"}
 }
 
 // pause waits, or until the client leaves or the server closes.
@@ -250,18 +231,22 @@ func (s *Server) pause(r *http.Request, d time.Duration) {
 
 type countingWriter struct {
 	http.ResponseWriter
-	status int
-	n      int64
+	began func(status int)
+	lost  bool // nothing is sent
+	n     int64
 }
 
 func (w *countingWriter) WriteHeader(status int) {
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
+	w.began(status)
+	if !w.lost {
+		w.ResponseWriter.WriteHeader(status)
+	}
 }
 
+// Write is always preceded by WriteHeader here.
 func (w *countingWriter) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
+	if w.lost {
+		return len(p), nil
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.n += int64(n)
