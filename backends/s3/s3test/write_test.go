@@ -69,9 +69,11 @@ func TestPutIsChecked(t *testing.T) {
 		change func(*s3.PutObjectInput)
 		want   string
 	}{
-		"CRC64NVME":     {func(in *s3.PutObjectInput) { in.ChecksumCRC64NVME = nvme([]byte("tw0")) }, "BadDigest"},
-		"CRC32":         {func(in *s3.PutObjectInput) { in.ChecksumCRC32 = aws.String("AAAAAA==") }, "BadDigest"},
-		"two sums":      {func(in *s3.PutObjectInput) { in.ChecksumCRC64NVME, in.ChecksumCRC32 = nvme([]byte("two")), aws.String("AAAAAA==") }, "InvalidRequest"},
+		"CRC64NVME": {func(in *s3.PutObjectInput) { in.ChecksumCRC64NVME = nvme([]byte("tw0")) }, "BadDigest"},
+		"CRC32":     {func(in *s3.PutObjectInput) { in.ChecksumCRC32 = aws.String("AAAAAA==") }, "BadDigest"},
+		"two sums": {func(in *s3.PutObjectInput) {
+			in.ChecksumCRC64NVME, in.ChecksumCRC32 = nvme([]byte("two")), aws.String("AAAAAA==")
+		}, "InvalidRequest"},
 		"short sum":     {func(in *s3.PutObjectInput) { in.ChecksumCRC64NVME = aws.String("AAAA") }, "InvalidRequest"},
 		"MD5":           {func(in *s3.PutObjectInput) { in.ContentMD5 = aws.String("AAAAAAAAAAAAAAAAAAAAAA==") }, "BadDigest"},
 		"no MD5":        {func(in *s3.PutObjectInput) { in.ContentMD5 = aws.String("AAAA") }, "InvalidDigest"},
@@ -162,8 +164,10 @@ func TestCopies(t *testing.T) {
 		want   string // code
 		meta   string // of the copy
 	}{
-		"plain":           {func(*s3.CopyObjectInput, string) {}, "", "old"},
-		"replaced":        {func(in *s3.CopyObjectInput, _ string) { in.MetadataDirective, in.Metadata = "REPLACE", map[string]string{"m": "new"} }, "", "new"},
+		"plain": {func(*s3.CopyObjectInput, string) {}, "", "old"},
+		"replaced": {func(in *s3.CopyObjectInput, _ string) {
+			in.MetadataDirective, in.Metadata = "REPLACE", map[string]string{"m": "new"}
+		}, "", "new"},
 		"not replaced":    {func(in *s3.CopyObjectInput, _ string) { in.Metadata = map[string]string{"m": "new"} }, "", "old"},
 		"encoded":         {func(in *s3.CopyObjectInput, _ string) { in.CopySource = aws.String("/b/k%20ey%2B%C3%BC") }, "", "old"},
 		"plus is space":   {func(in *s3.CopyObjectInput, _ string) { in.CopySource = aws.String("b/k+ey%2B%C3%BC") }, "", "old"},
@@ -362,7 +366,9 @@ func TestLesserServices(t *testing.T) {
 	}
 	m := begin(t, c, nil)
 	m.part(1, "three", func(in *s3.UploadPartInput) { in.ChecksumCRC64NVME = nvme(nil) })
-	done, got := m.complete(func(in *s3.CompleteMultipartUploadInput) { in.IfNoneMatch, in.ChecksumCRC64NVME = aws.String("*"), nvme(nil) })
+	done, got := m.complete(func(in *s3.CompleteMultipartUploadInput) {
+		in.IfNoneMatch, in.ChecksumCRC64NVME = aws.String("*"), nvme(nil)
+	})
 	if got != "" || done.ChecksumCRC64NVME != nil || read(t, srv, "k") != "three" {
 		t.Errorf("%+v, %q", done, got)
 	}
