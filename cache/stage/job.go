@@ -60,24 +60,13 @@ func (s *Stage) prepare(j *Job) bool {
 		return false
 	}
 	s.mu.Lock()
-	it := j.it
-	if j.ctx.Err() != nil || it.gone {
+	if j.ctx.Err() != nil || j.it.gone {
 		s.mu.Unlock()
 		j.finish()
 		return false
 	}
-	it.sent, it.why = 0, ""
-	it.maybe = it.kind != Dir && !it.touch && !it.undo
-	j.Info, j.Resume = it.info(), it.resume
-	j.State = Uploading
-	if it.kind == Link && !it.undo {
-		sum := crc64.Checksum([]byte(it.target), crc64.MakeTable(nvme))
-		it.sum = &sum
-	}
-	if it.sum != nil {
-		j.CRC64NVME = *it.sum
-	}
-	j.Was, j.HasWas = s.memory.of(it.base)
+	j.fill()
+	it := j.it
 	stale, r, seq := it.stale && it.hasFile(), it.record(), s.journal.newest()
 	s.journal.add(record{Kind: kindPut, ID: it.id, Item: r})
 	s.signal()
@@ -86,6 +75,22 @@ func (s *Stage) prepare(j *Job) bool {
 		s.refresh(j, r, seq)
 	}
 	return true
+}
+
+// fill takes the snapshot. The caller holds mu.
+func (j *Job) fill() {
+	it := j.it
+	it.sent, it.why = 0, ""
+	it.maybe = it.kind != Dir && !it.touch && !it.undo
+	if it.kind == Link && !it.undo {
+		sum := crc64.Checksum([]byte(it.target), crc64.MakeTable(nvme))
+		it.sum = &sum
+	}
+	if it.sum != nil {
+		j.CRC64NVME = *it.sum
+	}
+	j.Info, j.Resume = it.info(), it.resume
+	j.Was, j.HasWas = j.s.memory.of(it.base)
 }
 
 func (s *Stage) refresh(j *Job, r *itemRecord, seq uint64) {

@@ -54,7 +54,7 @@ func (j *journal) add(r record) uint64 {
 	defer j.mu.Unlock()
 	b, err := r.encode(j.queue, j.seq+1)
 	if err != nil {
-		j.break_(err)
+		j.spoil(err)
 		return j.seq
 	}
 	j.seq++
@@ -214,11 +214,11 @@ func (j *journal) reached(written, synced uint64) {
 func (j *journal) fail(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.break_(err)
+	j.spoil(err)
 }
 
-// break_ ends all writing. The caller holds mu.
-func (j *journal) break_(err error) {
+// spoil ends all writing. The caller holds mu.
+func (j *journal) spoil(err error) {
 	if j.broken == nil {
 		j.broken = err
 		j.log.Error("the journal of the stage is broken; nothing more is taken in", "err", cause(err))

@@ -85,39 +85,29 @@ func (l *loader) apply() {
 func (l *loader) one(r numbered) {
 	s := l.s
 	s.nextID = max(s.nextID, r.ID)
+	if r.Known != nil { // of kindStored and kindRemember
+		s.memory.set(r.Known.Name, r.Known.known(r.seq))
+	}
 	switch r.Kind {
 	case kindPut:
-		if r.Item == nil {
-			return
-		}
-		if r.Other != 0 {
-			l.end(r.Other, r.seq)
-		}
+		l.end(r.Other, r.seq)
 		l.upsert(r.Item, r.seq)
-	case kindDrop:
+	case kindDrop, kindStored:
 		l.end(r.ID, r.seq)
-	case kindStored:
-		l.end(r.ID, r.seq)
-		fallthrough
-	case kindRemember:
-		if r.Known != nil {
-			s.memory.set(r.Known.Name, r.Known.known(r.seq))
-		}
 	case kindForget:
 		s.memory.forget(r.Name)
 	case kindRename:
 		l.rename(r)
 	case kindExchange:
-		a, b := s.items[r.ID], s.items[r.Other]
-		if a != nil && b != nil {
-			a.name, b.name = b.name, a.name
-			l.last[a.id], l.last[b.id] = r.seq, r.seq
-		}
-	case kindNext:
+		l.exchange(r)
+	case kindRemember, kindNext:
 	}
 }
 
 func (l *loader) upsert(r *itemRecord, seq uint64) {
+	if r == nil {
+		return
+	}
 	l.s.items[r.ID] = r.restored()
 	l.s.nextID = max(l.s.nextID, r.ID)
 	l.last[r.ID] = seq
@@ -125,8 +115,18 @@ func (l *loader) upsert(r *itemRecord, seq uint64) {
 }
 
 func (l *loader) end(id ID, seq uint64) {
+	if id == 0 {
+		return
+	}
 	delete(l.s.items, id)
 	l.ended[id] = seq
+}
+
+func (l *loader) exchange(r numbered) {
+	if a, b := l.s.items[r.ID], l.s.items[r.Other]; a != nil && b != nil {
+		a.name, b.name = b.name, a.name
+		l.last[a.id], l.last[b.id] = r.seq, r.seq
+	}
 }
 
 func (l *loader) rename(r numbered) {

@@ -31,28 +31,8 @@ func (q *queue) Pop() any {
 
 // due is when an item may be handed to the uploader; false: not before something happens to it. The caller holds mu.
 func (s *Stage) due(it *item) (time.Time, bool) {
-	if it.gone || it.job != nil || it.writers > 0 && !it.express {
+	if it.gone || it.job != nil || it.writers > 0 && !it.express || !it.mayGo() || s.inTheWay(it) {
 		return time.Time{}, false
-	}
-	if u := s.undos[it.name]; u != nil && u != it {
-		return time.Time{}, false
-	}
-	switch it.state {
-	case Writing:
-		if !it.opened { // a copy that may yet be opened
-			return time.Time{}, false
-		}
-	case Staged, Failed:
-	case Uploading, Stored, Conflict, Parked, Orphan, Quarantined:
-		return time.Time{}, false
-	}
-	if it.kind == Dir && !s.names.empty(it.name) {
-		return time.Time{}, false
-	}
-	if it.touch {
-		if staged, _ := s.names.find(it.name); staged != nil { // its bytes and metadata go together
-			return time.Time{}, false
-		}
 	}
 	at := it.touched.Add(s.o.Quiet)
 	if it.express {
@@ -62,6 +42,30 @@ func (s *Stage) due(it *item) (time.Time, bool) {
 		at = it.notBefore
 	}
 	return at, true
+}
+
+// mayGo reports whether an item's state lets it be stored without people.
+func (it *item) mayGo() bool {
+	switch it.state {
+	case Writing:
+		return it.opened // else it is a copy that may yet be opened
+	case Staged, Failed:
+		return true
+	case Uploading, Stored, Conflict, Parked, Orphan, Quarantined:
+	}
+	return false
+}
+
+// inTheWay reports whether something else has to be done first. The caller holds mu.
+func (s *Stage) inTheWay(it *item) bool {
+	if u := s.undos[it.name]; u != nil && u != it {
+		return true
+	}
+	if it.kind == Dir && !s.names.empty(it.name) {
+		return true
+	}
+	staged, _ := s.names.find(it.name)
+	return it.touch && staged != nil // bytes and metadata go together
 }
 
 // enqueue sees to it that an item is looked at when it may be due. The caller holds mu.

@@ -160,14 +160,14 @@ func replay(b []byte) replayed {
 	last, at, whole := uint64(0), 0, true
 	for at < len(b) {
 		r, seq, n := decodeRecord(b[at:])
-		if n == 0 || seq <= last && len(out.records) > 0 {
+		if n == 0 || len(out.records) > 0 && seq <= last {
 			if whole {
 				out.valid, whole = at, false
 			}
 			at++
 			continue
 		}
-		if len(out.records) > 0 && seq != last+1 || !whole && len(out.damage) == 0 && at != out.valid {
+		if lost := len(out.records) > 0 && seq != last+1 || len(out.records) == 0 && at > 0; lost {
 			out.damage = append(out.damage, gap{last, seq})
 		}
 		out.records = append(out.records, numbered{r, seq})

@@ -3,83 +3,105 @@ package stage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"studyfs/backends"
 )
 
-// Rename gives what is staged at old, a directory with all below it, the name new. over is what lies at the target at new. A file that is
-// staged at new is replaced, and so is an empty directory by a directory. When it returns, the new name survives any crash; before, it is the
+// Rename gives what is staged at from, a directory with all below it, the name to. over is what lies at the target at to. A file that is
+// staged at to is replaced, and so is an empty directory by a directory. When it returns, the new name survives any crash; before, it is the
 // old or the new one.
 //
-// ErrStored: the target has something under old (or below it), which only the caller can move. ErrExist: with noReplace, something is at new;
-// or a directory would be replaced by a file, or the other way round. ErrNotEmpty: a directory at new has something staged below it.
-func (s *Stage) Rename(ctx context.Context, old, new string, over backends.Entry, noReplace bool) error {
+// ErrStored: the target has something under from (or below it), which only the caller can move. ErrExist: with noReplace, something is at to;
+// or a directory would be replaced by a file, or the other way round. ErrNotEmpty: a directory at to has something staged below it.
+func (s *Stage) Rename(ctx context.Context, from, to string, over backends.Entry, noReplace bool) error {
+	m := &move{from: from, to: to, over: over, noReplace: noReplace}
 	s.mu.Lock()
-	gone, seq, err := s.rename(ctx, old, new, over, noReplace)
-	s.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("rename: %w", err)
+	err := s.collect(ctx, m)
+	if err == nil {
+		err = s.mayMove(m)
 	}
+	if err != nil || m.it != nil && m.it == m.target {
+		s.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("rename: %w", err)
+		}
+		return nil
+	}
+	var seq uint64
+	if m.dir() {
+		seq = s.moveDir(m)
+	} else {
+		seq = s.moveFile(m)
+	}
+	s.mu.Unlock()
 	if err := s.journal.wait(seq, true); err != nil {
 		return err
 	}
-	if gone != nil {
-		s.erase(gone)
+	if m.target != nil {
+		s.erase(m.target)
 	}
 	return nil
 }
 
-// rename does it in memory and journals it. The caller holds mu, which may be let go of while uploads end.
-func (s *Stage) rename(ctx context.Context, old, new string, over backends.Entry, noReplace bool) (gone *item, seq uint64, err error) {
-	moved, target, err := s.stillBoth(ctx, old, new)
-	if err != nil {
-		return nil, 0, err
-	}
-	it, implied := s.names.find(old)
-	_, filled := s.names.find(new)
-	switch {
-	case s.usable() != nil:
-		return nil, 0, s.usable()
-	case it == nil && !implied:
-		return nil, 0, backends.ErrNotExist
-	case it != nil && it == target:
-		return nil, s.journal.newest(), nil
-	case filled, target != nil && target.kind == Dir && !s.names.empty(new):
-		return nil, 0, ErrNotEmpty
-	case target != nil && noReplace, over != backends.Entry{} && noReplace:
-		return nil, 0, backends.ErrExist
-	}
-	dir := it == nil || it.kind == Dir
-	if target != nil && (target.kind == Dir) != dir {
-		return nil, 0, backends.ErrExist
-	}
-	for _, m := range moved {
-		if m.base != (backends.Entry{}) || m.populated {
-			return nil, 0, ErrStored
-		}
-	}
-	if dir {
-		return target, s.moveDir(moved, old, new, target), nil
-	}
-	return target, s.moveFile(it, new, over, target), nil
+// move is one rename.
+type move struct {
+	from, to  string
+	over      backends.Entry
+	noReplace bool
+
+	it      *item // at from; nil for a directory that exists only because of what is below it
+	implied bool
+	all     []*item // it, and all below
+	target  *item   // at to
+	filled  bool    // something lies below to
 }
 
-// stillBoth returns what lies at and below old, and what is staged at new, when no job has any of it. The caller holds mu.
-func (s *Stage) stillBoth(ctx context.Context, old, new string) (moved []*item, target *item, err error) {
+func (m *move) dir() bool { return m.it == nil || m.it.kind == Dir }
+
+// collect finds what is concerned, when no job has any of it. The caller holds mu, which may be let go of meanwhile.
+func (s *Stage) collect(ctx context.Context, m *move) (err error) {
 	for {
-		if moved, err = s.still(ctx, old); err != nil {
-			return nil, nil, err
+		if m.all, err = s.still(ctx, m.from); err != nil {
+			return err
 		}
-		if target, _ = s.names.find(new); target == nil || target.job == nil {
-			return moved, target, nil
+		if m.target, m.filled = s.names.find(m.to); m.target == nil || m.target.job == nil {
+			break
 		}
-		if _, err := s.idle(ctx, func() *item { return target }, true); err != nil {
-			return nil, nil, err
+		if _, err := s.idle(ctx, func() *item { return m.target }, true); err != nil {
+			return err
 		}
 	}
+	m.it, m.implied = s.names.find(m.from)
+	if m.target != nil && m.target.kind == Dir {
+		m.filled = !s.names.empty(m.to)
+	}
+	return s.usable()
 }
+
+// mayMove checks a rename. The caller holds mu.
+func (s *Stage) mayMove(m *move) error {
+	switch {
+	case m.it == nil && !m.implied:
+		return backends.ErrNotExist
+	case m.it != nil && m.it == m.target:
+		return nil
+	case m.filled:
+		return ErrNotEmpty
+	case m.noReplace && (m.target != nil || m.over != backends.Entry{}):
+		return backends.ErrExist
+	case m.target != nil && (m.target.kind == Dir) != m.dir():
+		return backends.ErrExist
+	case slices.ContainsFunc(m.all, (*item).isStored):
+		return ErrStored
+	}
+	return nil
+}
+
+// isStored reports whether the target has something under the item's name.
+func (it *item) isStored() bool { return it.base != backends.Entry{} || it.populated }
 
 // still returns what lies at and below a name when no job has any of it. The caller holds mu.
 func (s *Stage) still(ctx context.Context, name string) ([]*item, error) {
@@ -105,11 +127,12 @@ func (s *Stage) still(ctx context.Context, name string) ([]*item, error) {
 }
 
 // moveFile gives a file or link another name, and what was known of that name. The caller holds mu.
-func (s *Stage) moveFile(it *item, new string, over backends.Entry, target *item) uint64 {
+func (s *Stage) moveFile(m *move) uint64 {
+	it, target := m.it, m.target
 	s.leaveUndo(it)
 	s.names.remove(it)
 	var other ID
-	it.base = over
+	it.base = m.over
 	if target != nil {
 		it.base, other = target.base, target.id
 		s.leaveUndo(target)
@@ -119,14 +142,14 @@ func (s *Stage) moveFile(it *item, new string, over backends.Entry, target *item
 		s.enqueue(up)
 	}
 	s.dirChanged(it.name, s.o.Now())
-	it.name, it.changed, it.touched = new, s.o.Now(), s.o.Now()
+	it.name, it.changed, it.touched = m.to, s.o.Now(), s.o.Now()
 	it.maybe, it.resume, it.notBefore = false, nil, time.Time{}
 	if it.state == Conflict || it.state == Parked || it.state == Failed {
 		it.state, it.why, it.warnings = Staged, "", nil
 	}
-	s.memory.forget(new)
+	s.memory.forget(m.to)
 	s.names.add(it)
-	s.dirChanged(new, it.changed)
+	s.dirChanged(m.to, it.changed)
 	if it.writers == 0 {
 		s.enqueue(it)
 	}
@@ -135,28 +158,28 @@ func (s *Stage) moveFile(it *item, new string, over backends.Entry, target *item
 }
 
 // moveDir gives a directory and all below it another name. The caller holds mu.
-func (s *Stage) moveDir(moved []*item, old, new string, target *item) uint64 {
-	if target != nil {
-		s.discard(target)
-		s.journal.add(record{Kind: kindDrop, ID: target.id})
+func (s *Stage) moveDir(m *move) uint64 {
+	if m.target != nil {
+		s.discard(m.target)
+		s.journal.add(record{Kind: kindDrop, ID: m.target.id})
 	}
 	now := s.o.Now()
-	s.dirChanged(old, now)
-	s.dirChanged(new, now)
-	for _, m := range moved {
-		s.leaveUndo(m)
-		s.names.remove(m)
+	s.dirChanged(m.from, now)
+	s.dirChanged(m.to, now)
+	for _, it := range m.all {
+		s.leaveUndo(it)
+		s.names.remove(it)
 	}
-	for _, m := range moved {
-		m.name = new + strings.TrimPrefix(m.name, old)
-		m.touched, m.stale, m.maybe, m.resume = now, true, false, nil
-		s.names.add(m)
-		if m.writers == 0 {
-			s.enqueue(m)
+	for _, it := range m.all {
+		it.name = m.to + strings.TrimPrefix(it.name, m.from)
+		it.touched, it.stale, it.maybe, it.resume = now, true, false, nil
+		s.names.add(it)
+		if it.writers == 0 {
+			s.enqueue(it)
 		}
 	}
 	s.signal()
-	return s.journal.add(record{Kind: kindRename, Name: old, To: new})
+	return s.journal.add(record{Kind: kindRename, Name: m.from, To: m.to})
 }
 
 // leaveUndo sees to it that an upload which may have landed under a name that is given up does not stay there. The caller holds mu.
@@ -191,16 +214,13 @@ func (s *Stage) exchange(ctx context.Context, a, b string) (uint64, error) {
 		if len(all) == 0 {
 			return 0, backends.ErrNotExist
 		}
-		for _, m := range all {
-			if m.base != (backends.Entry{}) || m.populated || m.maybe || len(all) > 1 {
-				return 0, ErrStored
-			}
-		}
 	}
-	x, _ := s.names.find(a)
-	y, _ := s.names.find(b)
-	if err := s.usable(); err != nil || x == nil || y == nil {
+	x, y := s.lone(a), s.lone(b)
+	if x == nil || y == nil {
 		return 0, ErrStored
+	}
+	if err := s.usable(); err != nil {
+		return 0, err
 	}
 	s.names.remove(x)
 	s.names.remove(y)
@@ -213,6 +233,15 @@ func (s *Stage) exchange(ctx context.Context, a, b string) (uint64, error) {
 		}
 	}
 	return s.journal.add(record{Kind: kindExchange, ID: x.id, Other: y.id}), nil
+}
+
+// lone returns what is staged at a name if the target has nothing of it and nothing lies below it. The caller holds mu.
+func (s *Stage) lone(name string) *item {
+	it, _ := s.names.find(name)
+	if it == nil || it.isStored() || it.maybe || it.job != nil || it.kind == Dir && !s.names.empty(name) {
+		return nil
+	}
+	return it
 }
 
 // Remove takes away the staged file or link, or the empty staged directory. What lies at the target under the name stays there: a caller

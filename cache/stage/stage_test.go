@@ -35,7 +35,7 @@ func openBench(t *testing.T, dir string, change func(*Options)) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{Stage: s, t: t, dir: dir}
-	t.Cleanup(func() { b.Close() }) //nolint:errcheck // the test has closed it, or does not care
+	t.Cleanup(func() { b.Close() })
 	return b
 }
 
@@ -101,7 +101,7 @@ func (b *bench) content(name string) string {
 	}
 	f, err := b.OpenFile(b.t.Context(), n.ID, false)
 	b.must(err)
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<20))
 	b.must(err)
 	return string(text)
