@@ -23,6 +23,11 @@ func (e answerError) Error() string { return e.what }
 // bad returns an answer's refusal.
 func bad(format string, args ...any) error { return answerError{fmt.Sprintf(format, args...)} }
 
+// knownError is a failure that is understood already.
+type knownError struct{ failure }
+
+func (e knownError) Error() string { return e.kind.Error() + ": " + e.detail }
+
 // errNoBucket is the answer to HeadBucket that has no body to tell it.
 var errNoBucket = fmt.Errorf("NoSuchBucket: %w", backends.ErrNotExist)
 
@@ -41,6 +46,9 @@ func understand(ctx context.Context, err error) *failure {
 	}
 	if refused, ok := errors.AsType[answerError](err); ok {
 		return &failure{kind: backends.ErrBadAnswer, detail: refused.what, again: true}
+	}
+	if known, ok := errors.AsType[knownError](err); ok {
+		return &known.failure
 	}
 	if errors.Is(err, errNoBucket) {
 		return &failure{kind: backends.ErrNotExist, detail: "there is no such bucket"}
@@ -83,7 +91,7 @@ func answered(err error, status int, region string) *failure {
 	default:
 		f.again, f.kind = byStatus(status)
 	}
-	f.again = f.again || errors.Is(f.kind, backends.ErrBusy)
+	f.again = f.again || errors.Is(f.kind, backends.ErrBusy) || isDigest(f.detail)
 	return f
 }
 
@@ -107,10 +115,31 @@ func byCode(code string) error {
 		return backends.ErrArchived
 	case "PreconditionFailed":
 		return backends.ErrChanged
+	case "EntityTooLarge", "MetadataTooLarge", "RequestHeaderSectionTooLarge", "MaxMessageLengthExceeded":
+		return backends.ErrTooLarge
+	case "ConditionalRequestConflict", "OperationAborted": // another write of the same key is under way
+		return backends.ErrBusy
+	case "BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "IncompleteBody":
+		return backends.ErrBadAnswer
 	case "SlowDown", "Throttling", "ThrottlingException", "ServiceUnavailable", "TooManyRequests", "RequestTimeout":
 		return backends.ErrBusy
 	}
 	return nil
+}
+
+// isDigest reports whether code says that other bytes arrived than were sent: worth another try.
+func isDigest(code string) bool {
+	return code == "BadDigest" || code == "XAmzContentChecksumMismatch" || code == "XAmzContentSHA256Mismatch" ||
+		code == "IncompleteBody"
+}
+
+// statusOf is the status of an answer that was an error, 0 where no answer came.
+func statusOf(err error) int {
+	var resp *smithyhttp.ResponseError
+	if errors.As(err, &resp) && resp.Response != nil {
+		return resp.HTTPStatusCode()
+	}
+	return 0
 }
 
 func byStatus(status int) (again bool, kind error) {

@@ -37,9 +37,43 @@ type Options struct {
 	Timeouts      Timeouts
 	MaxInFlight   int // requests at once, bodies being read included; 0 means 64
 	PageSize      int // keys per listing page; 0 means 1,000
+	Write         WriteOptions
 	Log           *slog.Logger
 	Now           func() time.Time
 	Transport     http.RoundTripper // nil means our own
+}
+
+// WriteOptions concern Put, Copy and Remove. Zero fields take the defaults named.
+type WriteOptions struct {
+	// Owner is the account that the bucket must belong to: a write into a bucket of that name that somebody else has made
+	// meanwhile is refused by the service. "" does not ask for that.
+	Owner string
+	// Abilities is what was found out about the service in an earlier run.
+	Abilities backends.Abilities
+	// UnsafeOverwrite writes to services that ignore conditions too. What lies there is then looked at shortly before.
+	UnsafeOverwrite bool
+	Parts           int   // of one object at once; 4
+	Threshold       int64 // larger objects go in parts; 16 MiB
+	PartSize        int64 // least size of a part; 8 MiB
+	CopyLimit       int64 // larger objects are copied in parts of that size; 5 GiB, the most that a service copies at once
+}
+
+func (w *WriteOptions) setDefaults() {
+	if w.Parts <= 0 {
+		w.Parts = 4
+	}
+	for _, size := range []struct {
+		field *int64
+		value int64
+	}{
+		{&w.Threshold, 16 << 20},
+		{&w.PartSize, 8 << 20},
+		{&w.CopyLimit, 5 << 30},
+	} {
+		if *size.field <= 0 {
+			*size.field = size.value
+		}
+	}
 }
 
 // Timeouts bound every wait. Zero fields take the defaults named.
@@ -76,6 +110,7 @@ const (
 
 func (o *Options) check() error {
 	o.Timeouts.setDefaults()
+	o.Write.setDefaults()
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

@@ -25,6 +25,7 @@ type Source struct {
 
 	retries atomic.Int64
 	hidden  hiddenKeys
+	able    abilities
 
 	mu           sync.Mutex // guards the fields below; a leaf
 	client       *s3.Client
@@ -50,6 +51,7 @@ func Open(ctx context.Context, o Options) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{o: o, creds: creds, wire: newTransport(o)}
+	s.able.known = o.Write.Abilities
 	if o.Region != "" {
 		region = o.Region
 	}

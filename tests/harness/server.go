@@ -118,7 +118,7 @@ func startGateway() {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	be, err := posix.New(theGateway.root, meta.XattrMeta{}, posix.PosixOpts{})
+	be, err := posix.New(theGateway.root, meta.XattrMeta{}, posix.PosixOpts{CopyObjectThreshold: 5 << 30})
 	if err != nil {
 		fail(err)
 		return

@@ -1,0 +1,94 @@
+package s3
+
+import (
+	"crypto/md5" //nolint:gosec // what ETags and Content-MD5 are
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"hash/crc64"
+	"io"
+	"strings"
+	"sync"
+
+	"studyfs/backends"
+)
+
+// body is a piece of what is sent. It remembers why it could not be read: the HTTP client tells that as a broken connection, which
+// would be tried again.
+type body struct {
+	*io.SectionReader
+	size int64
+
+	mu  sync.Mutex // guards bad; a leaf
+	bad error
+}
+
+func (p *putting) body(off, n int64) *body {
+	return &body{SectionReader: io.NewSectionReader(p.r, off, n), size: n}
+}
+
+func (b *body) Read(buf []byte) (int, error) {
+	n, err := b.SectionReader.Read(buf)
+	if at, _ := b.Seek(0, io.SeekCurrent); err != nil && (err != io.EOF || at < b.size) { //nolint:errorlint // EOF comes as it is
+		err = fmt.Errorf("%w: after %d of %d bytes", err, at, b.size)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.bad = err
+	}
+	return n, err
+}
+
+func (b *body) err() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bad
+}
+
+// sum reads a piece through a hash.
+func (p *putting) sum(h hash.Hash, off, n int64) error {
+	_, err := io.Copy(h, p.body(off, n))
+	return err
+}
+
+func (p *putting) crc(off, n int64) (uint64, error) {
+	h := crc64.New(sums())
+	err := p.sum(h, off, n)
+	return h.Sum64(), err
+}
+
+func (p *putting) md5(off, n int64) ([]byte, error) {
+	h := md5.New() //nolint:gosec // what ETags and Content-MD5 are
+	err := p.sum(h, off, n)
+	return h.Sum(nil), err
+}
+
+// ours reports whether what lies there has the object's bytes: by the checksum, or by the ETag where that is an MD5.
+func (p *putting) ours(st backends.Stored) (bool, error) {
+	switch {
+	case st.Entry.Size != p.u.Size:
+		return false, nil
+	case st.HasCRC:
+		return st.CRC64NVME == p.u.CRC64NVME, nil
+	}
+	etag, err := p.etag(strings.Contains(st.Entry.Version, "-"))
+	return err == nil && etag == strings.Trim(st.Entry.Version, `"`), err
+}
+
+// etag is the ETag of the object where services make it from MD5 sums: of the bytes, or of the sums of the parts.
+func (p *putting) etag(inParts bool) (string, error) {
+	if !inParts {
+		sum, err := p.md5(0, p.u.Size)
+		return hex.EncodeToString(sum), err
+	}
+	h, n := md5.New(), 0 //nolint:gosec // what ETags are
+	part := p.partSize()
+	for off := int64(0); off < p.u.Size; off += part {
+		sum, err := p.md5(off, min(part, p.u.Size-off))
+		if err != nil {
+			return "", err
+		}
+		h.Write(sum)
+		n++
+	}
+	return fmt.Sprintf("%x-%d", h.Sum(nil), n), nil
+}
