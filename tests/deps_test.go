@@ -25,7 +25,6 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/cache":                     {"studyfs/backends"},
 		"studyfs/cache/stage/gate":          {},
 		"studyfs/cache/stage":               {"studyfs/backends", "studyfs/cache/stage/gate"},
-		"studyfs/cache/stage/gate":          {},
 		"studyfs/fs":                        {"studyfs/backends", "studyfs/cache", "studyfs/cache/stage"},
 		"studyfs/cmd/studyfs": {
 			"studyfs/backends", "studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/s3/s3test/sample", "studyfs/cache", "studyfs/fs", "studyfs/cache/stage", "studyfs/cache/stage/gate",
