@@ -289,9 +289,9 @@ func (s *Stage) leave(j *Job, e backends.Entry) uint64 {
 		}
 		return s.journal.add(record{Kind: kindDrop, ID: it.id})
 	}
-	m := Remembered{ID: it.id, Attr: it.attr, Changed: it.changed, Target: it.target, Size: j.Size, CRC64NVME: j.CRC64NVME, HasCRC: it.hasFile() && j.mark == it.markNow()}
+	m := Remembered{ID: it.id, Attr: it.attr, Changed: it.changed, Target: it.target, Size: j.Size, CRC64NVME: j.CRC64NVME, HasCRC: it.hasFile() && j.mark == it.markNow(), Warnings: it.warnings}
 	if it.touch {
-		m.ID, m.CRC64NVME, m.HasCRC = j.Was.ID, j.Was.CRC64NVME, j.HasWas && j.Was.HasCRC
+		m.ID, m.CRC64NVME, m.HasCRC, m.Warnings = j.Was.ID, j.Was.CRC64NVME, j.HasWas && j.Was.HasCRC, j.Was.Warnings
 	}
 	k := known{Remembered: m, version: versionOf(e), seq: s.journal.newest() + 1}
 	s.discard(it)
@@ -334,7 +334,7 @@ func (s *Stage) storedWhileOpen(j *Job, e backends.Entry) uint64 {
 	if it.copied = &m; !it.attr.same(j.Attr) {
 		it.copied = nil // there is more to be told to the target
 	}
-	k := known{Remembered: Remembered{ID: it.id, Attr: j.Attr, Changed: it.changed, Size: j.Size, CRC64NVME: j.CRC64NVME, HasCRC: true}, version: versionOf(e)}
+	k := known{Remembered: Remembered{ID: it.id, Attr: j.Attr, Changed: it.changed, Size: j.Size, CRC64NVME: j.CRC64NVME, HasCRC: true, Warnings: it.warnings}, version: versionOf(e)}
 	s.remember(e.Name, k)
 	return s.put(it)
 }

@@ -86,14 +86,15 @@ type entryRecord struct {
 }
 
 type knownRecord struct {
-	Name    string     `json:"name"`
-	Version string     `json:"version"` // "" for a directory
-	ID      ID         `json:"id"`
-	Attr    attrRecord `json:"attr"`
-	Changed int64      `json:"changed"`
-	Target  string     `json:"target,omitempty"`
-	Size    int64      `json:"size"`
-	Sum     *uint64    `json:"sum,omitempty"`
+	Name     string     `json:"name"`
+	Version  string     `json:"version"` // "" for a directory
+	ID       ID         `json:"id"`
+	Attr     attrRecord `json:"attr"`
+	Changed  int64      `json:"changed"`
+	Target   string     `json:"target,omitempty"`
+	Size     int64      `json:"size"`
+	Sum      *uint64    `json:"sum,omitempty"`
+	Warnings []string   `json:"warnings,omitempty"`
 }
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }

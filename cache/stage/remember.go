@@ -20,6 +20,7 @@ type Remembered struct {
 	Size      int64
 	CRC64NVME uint64
 	HasCRC    bool
+	Warnings  []string // what the gate said of it
 }
 
 // known is Remembered with what it is known of.
@@ -93,6 +94,7 @@ func versionOf(e backends.Entry) string {
 func (k known) record(name string) *knownRecord {
 	r := &knownRecord{
 		Name: name, Version: k.version, ID: k.ID, Attr: attrToRecord(k.Attr), Changed: nanos(k.Changed), Target: k.Target, Size: k.Size,
+		Warnings: k.Warnings,
 	}
 	if k.HasCRC {
 		r.Sum = &k.CRC64NVME
@@ -103,6 +105,7 @@ func (k known) record(name string) *knownRecord {
 func (r *knownRecord) known(seq uint64) known {
 	k := known{version: r.Version, seq: seq, Remembered: Remembered{
 		ID: r.ID, Attr: r.Attr.attr(), Changed: fromNanos(r.Changed), Target: r.Target, Size: r.Size,
+		Warnings: r.Warnings,
 	}}
 	if r.Sum != nil {
 		k.CRC64NVME, k.HasCRC = *r.Sum, true
@@ -116,6 +119,19 @@ func (s *Stage) Remember(e backends.Entry) (Remembered, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.memory.of(e)
+}
+
+// Warned returns what the gate said of files that are stored, by name.
+func (s *Stage) Warned() map[string][]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string][]string{}
+	for name, k := range s.memory.byName {
+		if len(k.Warnings) > 0 {
+			out[name] = k.Warnings
+		}
+	}
+	return out
 }
 
 // Retouch changes what is kept of something that lies only at the target. It is remembered at once; the metadata of an object are replaced
