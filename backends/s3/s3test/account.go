@@ -134,7 +134,10 @@ func (x *exchange) removeMany() *apiError {
 	if xml.Unmarshal(body, &req) != nil || len(req.Objects) == 0 || len(req.Objects) > maxKeys {
 		return invalid("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
 	}
-	var res deleteResult
+	return x.reply(x.removeListed(req))
+}
+
+func (x *exchange) removeListed(req deleteRequest) (res deleteResult) {
 	for _, o := range req.Objects {
 		err := &apiError{code: "AccessDenied"}
 		if x.mayWrite(o.Key) && o.VersionId == "" {
@@ -147,5 +150,5 @@ func (x *exchange) removeMany() *apiError {
 			res.Deleted = append(res.Deleted, deletedObject{o.Key})
 		}
 	}
-	return x.reply(res)
+	return res
 }

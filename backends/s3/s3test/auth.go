@@ -119,8 +119,9 @@ func (x *exchange) authenticate() *apiError {
 		return &apiError{status: http.StatusForbidden, code: "InvalidAccessKeyId"}
 	case state.expired:
 		return &apiError{status: http.StatusBadRequest, code: "ExpiredToken"}
-	case x.bucket != nil && c.region != x.bucket.region:
-		return x.wrongRegion(c.region)
+	}
+	if err := x.wrongRegion(c.region); err != nil {
+		return err
 	}
 	if err := x.verify(c, state.Secret); err != nil {
 		return err
@@ -130,8 +131,14 @@ func (x *exchange) authenticate() *apiError {
 }
 
 // wrongRegion is what AWS answers to a signature for another region than the bucket's: a redirect from an endpoint that the signature
-// is right for, else 400; the right region stands in the header either way.
+// is right for, else 400; the right region stands in the header either way. A new bucket is asked of the endpoint's region.
 func (x *exchange) wrongRegion(asked string) *apiError {
+	switch {
+	case x.bucket == nil && x.log.Op == OpCreateBucket && asked != x.s.o.Region:
+		return &apiError{status: http.StatusBadRequest, code: "AuthorizationHeaderMalformed", region: x.s.o.Region}
+	case x.bucket == nil || asked == x.bucket.region:
+		return nil
+	}
 	x.w.Header().Set("x-amz-bucket-region", x.bucket.region)
 	if asked == x.s.o.Region {
 		return &apiError{status: http.StatusMovedPermanently, code: "PermanentRedirect"}
@@ -148,6 +155,11 @@ func (x *exchange) verify(c credential, secret string) *apiError {
 	}
 	if skew := x.s.o.Now().Sub(at); skew > maxSkew || skew < -maxSkew {
 		return &apiError{status: http.StatusForbidden, code: "RequestTimeTooSkewed"}
+	}
+	for name := range x.r.Header {
+		if name = strings.ToLower(name); strings.HasPrefix(name, "x-amz-") && !slices.Contains(c.signed, name) {
+			return &apiError{status: http.StatusForbidden, code: "AccessDenied", message: "There were headers present in the request which were not signed"}
+		}
 	}
 	hash := sha256.Sum256([]byte(x.canonical(c.signed)))
 	scope := c.date + "/" + c.region + "/s3/aws4_request"

@@ -1,6 +1,7 @@
 package s3test
 
 import (
+	"cmp"
 	"crypto/md5" //nolint:gosec // what an ETag is
 	"encoding/xml"
 	"fmt"
@@ -97,20 +98,18 @@ func classOf(o Object) string {
 // resum gives the copy the sum that was asked for, else one like the source's. What a test made up without a sum, and large, keeps
 // none: its bytes may be endless work.
 func (x *exchange) resum(o *Object) *apiError {
-	algorithm := x.r.Header.Get("X-Amz-Checksum-Algorithm")
-	switch {
-	case algorithm != "" && newHash(algorithm) == nil:
+	asked := x.r.Header.Get("X-Amz-Checksum-Algorithm")
+	if asked != "" && newHash(asked) == nil {
 		return invalid("InvalidRequest", "Checksum algorithm provided is unsupported.")
-	case algorithm == "" && o.Checksum.Value != "" && !o.Checksum.Composite, algorithm != "" && algorithm == o.Checksum.Algorithm && !o.Checksum.Composite:
-		return nil
-	case algorithm == "" && o.Checksum.Value == "" && o.Size > summed:
-		return nil
-	case algorithm == "" && o.Checksum.Value != "":
-		algorithm = o.Checksum.Algorithm
-	case algorithm == "":
-		algorithm = crc64NVME
 	}
-	o.Checksum = sumOf(algorithm, io.NewSectionReader(o.Body, 0, o.Size))
+	had := o.Checksum
+	want := cmp.Or(asked, had.Algorithm, crc64NVME)
+	switch {
+	case had.Value != "" && !had.Composite && had.Algorithm == want:
+	case had.Value == "" && asked == "" && o.Size > summed:
+	default:
+		o.Checksum = sumOf(want, io.NewSectionReader(o.Body, 0, o.Size))
+	}
 	return nil
 }
 

@@ -130,18 +130,10 @@ func (f *firing) before(x *exchange) bool {
 	if f == nil {
 		return false
 	}
-	errs := map[Fault]*apiError{
-		SlowDown:           {status: http.StatusServiceUnavailable, code: "SlowDown"},
-		InternalError:      {status: http.StatusInternalServerError, code: "InternalError"},
-		AccessDenied:       {status: http.StatusForbidden, code: "AccessDenied"},
-		ExpiredToken:       {status: http.StatusBadRequest, code: "ExpiredToken"},
-		InvalidAccessKeyID: {status: http.StatusForbidden, code: "InvalidAccessKeyId"},
-		Conflict:           conflict(),
-	}
-	if f.fault == Conflict && x.log.Op == OpComplete {
-		x.s.DropUpload(x.log.Bucket, x.log.Query.Get("uploadId"))
-	}
-	if e := errs[f.fault]; e != nil {
+	if e := f.refusal(x.log.Op); e != nil {
+		if f.fault == Conflict && x.log.Op == OpComplete {
+			x.s.DropUpload(x.log.Bucket, x.log.Query.Get("uploadId"))
+		}
 		x.fail(e)
 		return true
 	}
@@ -158,13 +150,6 @@ func (f *firing) before(x *exchange) bool {
 	case Refuse:
 		x.hangUp(true)
 		return true
-	case ErrorBody:
-		e := &apiError{status: http.StatusInternalServerError, code: "InternalError"}
-		if x.log.Op == OpComplete || x.log.Op == OpCopy || x.log.Op == OpPartCopy {
-			e.status = http.StatusOK
-		}
-		x.fail(e)
-		return true
 	case Lost:
 		x.w.lost = true
 	case Delay:
@@ -172,6 +157,31 @@ func (f *firing) before(x *exchange) bool {
 	default: // strikes later, when the answer is sent
 	}
 	return false
+}
+
+// refusal is the error that is answered instead of carrying a request out, nil for other faults.
+func (f *firing) refusal(op string) *apiError {
+	switch f.fault {
+	case SlowDown:
+		return &apiError{status: http.StatusServiceUnavailable, code: "SlowDown"}
+	case InternalError:
+		return &apiError{status: http.StatusInternalServerError, code: "InternalError"}
+	case AccessDenied:
+		return &apiError{status: http.StatusForbidden, code: "AccessDenied"}
+	case ExpiredToken:
+		return &apiError{status: http.StatusBadRequest, code: "ExpiredToken"}
+	case InvalidAccessKeyID:
+		return &apiError{status: http.StatusForbidden, code: "InvalidAccessKeyId"}
+	case Conflict:
+		return conflict()
+	case ErrorBody:
+		if op == OpComplete || op == OpCopy || op == OpPartCopy {
+			return &apiError{status: http.StatusOK, code: "InternalError"}
+		}
+		return &apiError{status: http.StatusInternalServerError, code: "InternalError"}
+	default:
+		return nil
+	}
 }
 
 // change spoils an answer that is about to be sent.
@@ -211,7 +221,7 @@ func (f *firing) inBody(x *exchange, size int64) bool {
 	}
 	f.struck = true
 	half := make([]byte, size/2)
-	n, _ := io.ReadFull(x.body, half) //nolint:errcheck // the rest will tell
+	n, _ := io.ReadFull(x.body, half) // the rest will tell
 	x.arrived()
 	if f.fault == Reset {
 		x.hangUp(true)

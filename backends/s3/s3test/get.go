@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,6 +22,34 @@ func (x *exchange) get() *apiError {
 	if err := x.readCondition(o); err != nil {
 		return err
 	}
+	x.head(o)
+	asked := x.r.Header.Get("X-Amz-Checksum-Mode") == "ENABLED"
+	if x.log.Op == "HeadObject" {
+		x.fire.spoil(x.w.Header())
+		if asked {
+			x.tell(o.Checksum, true)
+		}
+		x.w.Header().Set("Content-Length", itoa(o.Size))
+		x.w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	if o.archived() {
+		return &apiError{status: http.StatusForbidden, code: "InvalidObjectState"}
+	}
+	off, n, partial, err := parseRange(x.log.Range, o.Size)
+	if err != nil {
+		x.w.Header().Set("Content-Range", "bytes */"+itoa(o.Size))
+		return err
+	}
+	if asked && !partial {
+		x.tell(o.Checksum, true) // of the whole, so not with a range
+	}
+	x.sendObject(o, answer{off: off, n: n, total: o.Size, partial: partial})
+	return nil
+}
+
+// head sets the headers that tell of an object.
+func (x *exchange) head(o Object) {
 	h := x.w.Header()
 	h.Set("ETag", o.ETag)
 	h.Set("Last-Modified", o.ModTime.UTC().Truncate(time.Second).Format(http.TimeFormat))
@@ -36,31 +65,8 @@ func (x *exchange) get() *apiError {
 		h.Set("x-amz-restore", o.Restore)
 	}
 	for k, v := range o.Meta {
-		h.Set("x-amz-meta-"+k, v)
+		h.Set("x-amz-meta-"+k, mime.BEncoding.Encode("UTF-8", v)) // only what is not ASCII changes, as the user guide says
 	}
-	asked := x.r.Header.Get("X-Amz-Checksum-Mode") == "ENABLED"
-	if x.log.Op == "HeadObject" {
-		x.fire.spoil(h)
-		if asked {
-			x.tell(o.Checksum, true)
-		}
-		h.Set("Content-Length", itoa(o.Size))
-		x.w.WriteHeader(http.StatusOK)
-		return nil
-	}
-	if o.archived() {
-		return &apiError{status: http.StatusForbidden, code: "InvalidObjectState"}
-	}
-	off, n, partial, err := parseRange(x.log.Range, o.Size)
-	if err != nil {
-		h.Set("Content-Range", "bytes */"+itoa(o.Size))
-		return err
-	}
-	if asked && !partial {
-		x.tell(o.Checksum, true) // of the whole, so not with a range
-	}
-	x.sendObject(o, answer{off: off, n: n, total: o.Size, partial: partial})
-	return nil
 }
 
 // missing is 404 only to those who may list: keys without that right learn nothing (documentation of GetObject).

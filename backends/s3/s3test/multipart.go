@@ -153,14 +153,27 @@ func (x *exchange) choose(u *upload) *apiError {
 		return invalid("InvalidRequest", "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
 	case algorithm == "":
 		return nil
-	case newHash(algorithm) == nil, kind != "" && kind != composite && kind != fullObject:
+	case newHash(algorithm) == nil:
 		return invalid("InvalidRequest", "Checksum algorithm provided is unsupported.")
-	case algorithm == crc64NVME && kind == composite, strings.HasPrefix(algorithm, "SHA") && kind == fullObject:
+	case !allowed(algorithm, kind):
 		return invalid("InvalidRequest", "The "+kind+" checksum type cannot be used with the "+algorithm+" checksum algorithm.")
 	}
 	u.algorithm = algorithm
 	u.composite = kind == composite || kind == "" && algorithm != crc64NVME
 	return nil
+}
+
+// allowed reports whether an algorithm can make sums of a type.
+func allowed(algorithm, kind string) bool {
+	switch kind {
+	case "":
+		return true
+	case composite:
+		return algorithm != crc64NVME
+	case fullObject:
+		return !strings.HasPrefix(algorithm, "SHA")
+	}
+	return false
 }
 
 // upload finds the upload and the part that the request is for; number is 0 where it names none.

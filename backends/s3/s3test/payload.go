@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/md5" //nolint:gosec // what an ETag is
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -125,8 +126,12 @@ func (x *exchange) document() ([]byte, *apiError) {
 	if err != nil {
 		return nil, invalid("IncompleteBody", "")
 	}
-	if len(body) == most {
+	sum := sha256.Sum256(body)
+	switch v := x.r.Header.Get("X-Amz-Content-Sha256"); {
+	case len(body) == most:
 		return nil, invalid("MaxMessageLengthExceeded", "")
+	case len(v) == 2*sha256.Size && v != hex.EncodeToString(sum[:]):
+		return nil, invalid("XAmzContentSHA256Mismatch", "")
 	}
 	return body, nil
 }

@@ -81,9 +81,9 @@ func (x *exchange) condition(old Object, had, raced bool) *apiError {
 	switch {
 	case x.s.o.NoConditions || none == "" && match == "":
 		return nil
-	case none != "" && none != "*", match == "*", none != "" && match != "":
+	case !understood(none, match):
 		return &apiError{status: http.StatusNotImplemented, code: "NotImplemented", message: "A header you provided implies functionality that is not implemented"}
-	case none != "" && had, match != "" && had && !sameETag(match, old.ETag):
+	case had && (none != "" || !sameETag(match, old.ETag)):
 		return failed()
 	case match != "" && !had:
 		return &apiError{status: http.StatusNotFound, code: "NoSuchKey"}
@@ -91,6 +91,14 @@ func (x *exchange) condition(old Object, had, raced bool) *apiError {
 		return conflict()
 	}
 	return nil
+}
+
+// understood reports whether a write may have such conditions: only "*" is an If-None-Match, and only an ETag is an If-Match.
+func understood(none, match string) bool {
+	if none != "" {
+		return none == "*" && match == ""
+	}
+	return match != "*"
 }
 
 func failed() *apiError {
