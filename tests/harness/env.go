@@ -199,5 +199,5 @@ func abort(dir string) {
 			os.WriteFile("/sys/fs/fuse/connections/"+minor+"/abort", []byte("1"), 0) // the unmount below is next
 		}
 	}
-	syscall.Unmount(dir, syscall.MNT_DETACH)
+	syscall.Unmount(dir, syscall.MNT_FORCE|syscall.MNT_DETACH) // by force: it ends the connection even where there is no such file
 }

@@ -1,0 +1,124 @@
+package harness
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"studyfs/backends/s3/s3test"
+)
+
+// Quiet is how long a file must have been left alone in these tests before it is uploaded.
+const Quiet = 300 * time.Millisecond
+
+// Writable returns the arguments that mount the bucket "study" for writing, with more of them at the end.
+func Writable(url string, more ...string) []string {
+	return append([]string{"s3://study/", "--endpoint-url", url, "--profile", "lab", "--region", "us-east-1", "--write", "--quiet", Quiet.String()}, more...)
+}
+
+// NeedWrites skips the test if the program cannot mount for writing.
+func NeedWrites(t testing.TB) {
+	t.Helper()
+	if out, err := exec.Command(Program(t), "mount", "--help").CombinedOutput(); err != nil || !strings.Contains(string(out), "--write") {
+		t.Skip("the program cannot mount for writing")
+	}
+}
+
+// PID returns the process that serves a mount.
+func (e *Env) PID(dir string) int {
+	e.t.Helper()
+	r := e.Run("status", "--json", dir)
+	var report struct {
+		Mounts []struct {
+			PID int `json:"pid"`
+		} `json:"mounts"`
+	}
+	if err := json.Unmarshal([]byte(r.Out), &report); r.Code != 0 || err != nil || len(report.Mounts) != 1 {
+		e.t.Fatalf("status of %s: exit %d, %v\n%s%s", dir, r.Code, err, r.Out, r.Err)
+	}
+	return report.Mounts[0].PID
+}
+
+// Kill ends the process that serves a mount as a crash does, and returns when it is gone. What was mounted stays as a dead mount.
+func (e *Env) Kill(dir string) {
+	e.t.Helper()
+	KillProcess(e.t, e.PID(dir))
+}
+
+// KillProcess sends SIGKILL to a process of another parent, and returns when it is gone.
+func KillProcess(t testing.TB, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); alive(pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("process %d is still there", pid)
+		}
+	}
+}
+
+// alive: a process that nobody has waited for yet is not.
+func alive(pid int) bool {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(raw), ") ")
+	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+}
+
+// Drain returns when all that was closed below a mount is uploaded.
+func (e *Env) Drain(dir string) {
+	e.t.Helper()
+	if r := e.Run("uploads", "wait", dir); r.Code != 0 {
+		e.t.Fatalf("uploads wait: exit %d\n%s%s\n%s", r.Code, r.Out, r.Err, e.Run("uploads", "ls").Out)
+	}
+}
+
+// Stored returns what lies in the bucket "study" below a prefix, by the rest of the key.
+func Stored(srv *s3test.Server, prefix string) map[string][]byte {
+	all := map[string][]byte{}
+	for _, key := range srv.Keys("study") {
+		name, ok := strings.CutPrefix(key, prefix)
+		o, there := srv.Object("study", key)
+		if !ok || !there {
+			continue
+		}
+		body := make([]byte, o.Size)
+		if _, err := io.ReadFull(io.NewSectionReader(o.Body, 0, o.Size), body); err != nil {
+			panic(err) // it is in memory
+		}
+		all[name] = body
+	}
+	return all
+}
+
+// Sum is the SHA-256 of a body in hexadecimal.
+func Sum(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
+}
+
+// EmptyCache removes what this home has cached. Nothing may be mounted.
+func (e *Env) EmptyCache() {
+	e.t.Helper()
+	if err := os.RemoveAll(filepath.Join(e.Home, ".cache")); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// Abort ends the connection of a dead or hanging mount and detaches it; nothing if there is none.
+func Abort(dir string) { abort(dir) }
+
+// Mounted reports whether anything is mounted at exactly that directory.
+func Mounted(dir string) bool { return mounted(dir) }
