@@ -65,7 +65,8 @@ func (x *exchange) head(o Object) {
 		h.Set("x-amz-restore", o.Restore)
 	}
 	for k, v := range o.Meta {
-		h.Set("x-amz-meta-"+k, mime.BEncoding.Encode("UTF-8", v)) // only what is not ASCII changes, as the user guide says
+		// In lower case, as AWS sends them, and encoded where not ASCII.
+		h["x-amz-meta-"+k] = []string{mime.BEncoding.Encode("UTF-8", v)}
 	}
 }
 

@@ -4,6 +4,9 @@
 //
 // It is strict on purpose. What it does not implement is 501 and stands in the log, so a client that asks for more than it
 // should is found out. Behaviour that is AWS's alone is marked with the page that says so.
+//
+// Writes are whole objects, copies, and uploads in parts, under conditions and with checksums. Not here: versions, encryption,
+// tags, access control lists, object lock, and the signatures of single chunks.
 package s3test
 
 import (
