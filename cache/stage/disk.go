@@ -67,12 +67,27 @@ func (d *disk) before(o op) error {
 	return d.hook(o)
 }
 
+// makeAll makes the directories, durably: a file is only as safe as the directories that lead to it.
 func (d *disk) makeAll() error {
+	there := d.dir // the lowest directory that is there
+	for ; there != filepath.Dir(there); there = filepath.Dir(there) {
+		if _, err := os.Stat(there); err == nil {
+			break
+		}
+	}
 	for _, name := range []string{"", filesDir, quarantineDir} {
 		if err := d.before(op{kind: opMkdir, path: name}); err != nil {
 			return err
 		}
 		if err := os.MkdirAll(d.path(name), 0o700); err != nil {
+			return err
+		}
+	}
+	if err := d.syncDir(""); err != nil {
+		return err
+	}
+	for up := ".."; there != d.path(up[:len(up)-2]); up += "/.." {
+		if err := d.syncDir(up); err != nil {
 			return err
 		}
 	}

@@ -52,7 +52,7 @@ func newJournal(d *disk, log *slog.Logger) *journal {
 func (j *journal) add(r record) uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	b, err := r.encode(j.queue, j.seq+1)
+	b, err := r.encode(j.queue, j.seq+1, j.synced)
 	if err != nil {
 		j.spoil(err)
 		return j.seq
@@ -166,10 +166,13 @@ func (j *journal) rotate() (upTo uint64, err error) {
 		return 0, err
 	}
 	b, upTo := j.snapshot()
+	if err := j.disk.syncDir(filesDir); err != nil { // before it has its name: what was removed is not in it, and must not come back
+		return 0, err
+	}
 	if err := j.disk.replace(journalName, b); err != nil {
 		return 0, err
 	}
-	if err := errors.Join(j.disk.syncDir(filesDir), j.disk.syncDir("")); err != nil {
+	if err := j.disk.syncDir(""); err != nil {
 		return 0, err
 	}
 	f, err := j.disk.open(journalName, false)

@@ -182,7 +182,8 @@ func (l *loader) quarantine(name string) {
 // sidecar believes the newer of sidecar and journal.
 func (l *loader) sidecar(id ID, name string) {
 	raw, err := l.s.disk.readAll(filesDir + "/" + name)
-	r, seq, n := decodeRecord(raw)
+	r, n := decodeRecord(raw)
+	seq := r.seq
 	if err != nil || n == 0 || r.Item == nil || r.Item.ID != id {
 		l.quarantine(name)
 		return
@@ -190,7 +191,10 @@ func (l *loader) sidecar(id ID, name string) {
 	if at, gone := l.ended[id]; gone && at >= seq {
 		return // settle removes both
 	}
-	if at, had := l.last[id]; had && at >= seq {
+	if at, had := l.last[id]; had && at > seq { // of the same number, the sidecar is newer: it was written after that record
+		if it := l.s.items[id]; it != nil && it.sealed == nil { // the record that said so is lost
+			it.sealed = r.Item.Sealed
+		}
 		return
 	}
 	l.upsert(r.Item, seq)
@@ -246,6 +250,8 @@ func (l *loader) settleFile(it *item) bool {
 	}
 	it.saw(seen)
 	switch {
+	case it.name == "" && seen.Size == 0: // it never got a name
+		return false
 	case it.sealed != nil || it.state != Staged: // sealed once: it goes on as it is, like a file of any local disk
 		return true
 	case it.copied != nil && *it.copied == seen.mark, seen.Size == 0: // nothing was ever written
@@ -300,14 +306,14 @@ func (l *loader) begin(raw []byte) error {
 		}
 	}
 	_, err := j.rotate()
-	if err == nil || len(l.log.damage) > 0 {
+	if err == nil || len(l.log.damage) > 0 || !full(err) {
 		return err
 	}
 	f, openErr := l.s.disk.open(journalName, false)
 	if openErr != nil {
 		return err
 	}
-	if err := l.s.disk.truncate(journalName, f, int64(l.log.valid)); err != nil {
+	if err := errors.Join(l.s.disk.truncate(journalName, f, int64(l.log.valid)), l.s.disk.syncDir("")); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	l.s.log.Warn("no room to write the journal of the stage anew; going on with the old one", slog.String("err", cause(err)))
@@ -331,7 +337,7 @@ func (s *Stage) snapshot() ([]byte, uint64) {
 	var b bytes.Buffer
 	seq := s.journal.take()
 	add := func(r record) {
-		raw, err := r.encode(nil, seq+1)
+		raw, err := r.encode(nil, seq+1, seq+1) // all of it is synced before it gets its name
 		if err != nil {
 			s.log.Error("something of the stage does not fit into its journal", "err", err)
 			return

@@ -140,7 +140,7 @@ func TestDamagedJournal(t *testing.T) {
 	raw, err := os.ReadFile(path)
 	b.must(err)
 	records := replay(raw).records
-	_, _, first := decodeRecord(raw)
+	_, first := decodeRecord(raw)
 	raw[first+recordHead+20] ^= 1 // in the second of them
 	b.must(os.WriteFile(path, raw, 0o600))
 	b = openBench(t, b.dir, nil)

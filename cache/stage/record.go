@@ -15,11 +15,15 @@ import (
 //	length   uint32  of all that follows the checksum
 //	checksum uint32  CRC-32C of length and all that follows the checksum
 //	sequence uint64  one more than the record before it
+//	sure     uint64  up to here the journal was synced when this was written
 //	body             JSON
 //
-// The sequence lets replay tell a record from bytes that only look like one, and the newest sidecar from the journal.
+// The sequence lets replay tell a record from bytes that only look like one, and the newest sidecar from the journal. What was written since
+// the last sync may reach the disk in any order, so that a gap may be the torn end of a journal with more behind it: only a gap in what
+// was sure is damage.
 const (
-	recordHead = 4 + 4 + 8
+	recordTail = 8 + 8 // of the head, behind the checksum
+	recordHead = 4 + 4 + recordTail
 	maxRecord  = 4 << 20 // the state of an upload of 10,000 parts fits
 )
 
@@ -100,7 +104,7 @@ type knownRecord struct {
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // encode appends the record to b.
-func (r record) encode(b []byte, seq uint64) ([]byte, error) {
+func (r record) encode(b []byte, seq, sure uint64) ([]byte, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return b, fmt.Errorf("journal record: %w", err)
@@ -109,9 +113,10 @@ func (r record) encode(b []byte, seq uint64) ([]byte, error) {
 		return b, fmt.Errorf("journal record of %d bytes: %w", len(body), backends.ErrTooLarge)
 	}
 	at := len(b)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)+8))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)+recordTail))
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	b = binary.LittleEndian.AppendUint64(b, seq)
+	b = binary.LittleEndian.AppendUint64(b, sure)
 	b = append(b, body...)
 	binary.LittleEndian.PutUint32(b[at+4:], recordSum(b[at:]))
 	return b, nil
@@ -124,19 +129,20 @@ func recordSum(b []byte) uint32 {
 }
 
 // decodeRecord reads the record at the beginning of b; n is its length, 0 if there is no whole and right one.
-func decodeRecord(b []byte) (r record, seq uint64, n int) {
+func decodeRecord(b []byte) (r numbered, n int) {
 	if len(b) < recordHead {
-		return r, 0, 0
+		return r, 0
 	}
 	size := int64(binary.LittleEndian.Uint32(b))
-	if size < 8 || size > maxRecord+8 || size+8 > int64(len(b)) {
-		return r, 0, 0
+	if size < recordTail || size > maxRecord+recordTail || size+8 > int64(len(b)) {
+		return r, 0
 	}
 	b = b[:size+8]
-	if binary.LittleEndian.Uint32(b[4:]) != recordSum(b) || json.Unmarshal(b[recordHead:], &r) != nil {
-		return record{}, 0, 0
+	if binary.LittleEndian.Uint32(b[4:]) != recordSum(b) || json.Unmarshal(b[recordHead:], &r.record) != nil {
+		return numbered{}, 0
 	}
-	return r, binary.LittleEndian.Uint64(b[8:]), len(b)
+	r.seq, r.sure = binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])
+	return r, len(b)
 }
 
 // replayed is what a journal says.
@@ -144,12 +150,12 @@ type replayed struct {
 	records []numbered
 	valid   int   // bytes up to the first one that is no record
 	torn    bool  // something unfinished follows: what a crash leaves
-	damage  []gap // records follow what cannot be read: the disk has lost some
+	damage  []gap // the disk has lost records that it had taken
 }
 
 type numbered struct {
 	record
-	seq uint64
+	seq, sure uint64
 }
 
 // gap is a run of sequence numbers that are missing.
@@ -157,28 +163,49 @@ type gap struct{ after, before uint64 }
 
 // replay reads a journal. It does not stop at damage: records behind it are found by their sequence.
 func replay(b []byte) replayed {
-	var out replayed
-	last, at, whole := uint64(0), 0, true
+	out, gaps, sure := findRecords(b)
+	for _, g := range gaps {
+		if g.after >= sure { // never synced: nobody was told of what is missing, nor of what follows
+			out.records = out.records[:out.upTo(g.after)]
+			return out
+		}
+		out.torn = false
+		out.damage = append(out.damage, g)
+	}
+	return out
+}
+
+// findRecords returns all there are, the gaps between them, and up to where they say that they were synced.
+func findRecords(b []byte) (out replayed, gaps []gap, sure uint64) {
+	last, at := uint64(0), 0
 	for at < len(b) {
-		r, seq, n := decodeRecord(b[at:])
-		if n == 0 || len(out.records) > 0 && seq <= last {
-			if whole {
-				out.valid, whole = at, false
+		r, n := decodeRecord(b[at:])
+		if n == 0 || len(out.records) > 0 && r.seq <= last {
+			if !out.torn {
+				out.valid, out.torn = at, true
 			}
 			at++
 			continue
 		}
-		if lost := len(out.records) > 0 && seq != last+1 || len(out.records) == 0 && at > 0; lost {
-			out.damage = append(out.damage, gap{last, seq})
+		if lost := len(out.records) > 0 && r.seq != last+1 || len(out.records) == 0 && at > 0; lost {
+			gaps = append(gaps, gap{last, r.seq})
 		}
-		out.records = append(out.records, numbered{r, seq})
-		last, at = seq, at+n
+		out.records = append(out.records, r)
+		last, at, sure = r.seq, at+n, max(sure, r.sure)
 	}
-	if whole {
+	if !out.torn {
 		out.valid = at
 	}
-	out.torn = !whole && len(out.damage) == 0
-	return out
+	return out, gaps, sure
+}
+
+// upTo counts the records up to a sequence number.
+func (p replayed) upTo(seq uint64) int {
+	n := 0
+	for n < len(p.records) && p.records[n].seq <= seq {
+		n++
+	}
+	return n
 }
 
 func attrToRecord(a Attr) attrRecord {

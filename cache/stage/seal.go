@@ -93,7 +93,7 @@ func (s *Stage) confirm(it *item, m mark) error {
 
 // writeSidecar replaces an item's sidecar; its name is durable after the directory is synced, which the journal does.
 func (s *Stage) writeSidecar(r *itemRecord, seq uint64) error {
-	raw, err := record{Kind: kindPut, ID: r.ID, Item: r}.encode(nil, seq)
+	raw, err := record{Kind: kindPut, ID: r.ID, Item: r}.encode(nil, seq, 0)
 	if err != nil {
 		return err
 	}

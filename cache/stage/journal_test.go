@@ -1,0 +1,269 @@
+package stage
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/quick"
+)
+
+// busyStage is the directory of a stage that much has happened in, and what it promises.
+func busyStage(t *testing.T) (tree map[string]*simFile, last moment) {
+	t.Helper()
+	dir, rec := fastDir(t), &recorder{}
+	w, err := openWorld(t, dir, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, do := history([]int{0, 1, 6, 9, 11, 14, 13, 3})
+	do(w)
+	f := w.create("the last")
+	w.write(f, 0, 10)
+	w.sync(f)
+	if w.err != nil {
+		t.Fatal(w.err)
+	}
+	ops := rec.log()
+	w.end()
+	disk := newSimDisk()
+	for _, o := range ops {
+		disk.apply(o)
+	}
+	return disk.crash(fate{"", all, contentOf}), moment{what: w.now}
+}
+
+func with(tree map[string]*simFile, journal []byte) map[string]*simFile {
+	out := maps.Clone(tree)
+	out[journalName] = &simFile{data: journal}
+	return out
+}
+
+// A kill in the middle of a write leaves any prefix of the journal: it opens, and nobody's bytes are gone.
+func TestEveryPrefixOfTheJournalOpens(t *testing.T) {
+	tree, last := busyStage(t)
+	raw := tree[journalName].data
+	step := max(1, len(raw)/300)
+	if os.Getenv("STUDYFS_FULL") != "" {
+		step = 1
+	}
+	for n := 0; n <= len(raw); n += step {
+		is := openDamaged(t, with(tree, raw[:n]), fmt.Sprintf("the first %d bytes of the journal", n))
+		allBytesThere(t, is, last.what, fmt.Sprintf("the first %d bytes of the journal", n))
+	}
+}
+
+// A flipped bit in the middle is not the end of the journal: what follows it counts, and what may be outdated by it is not sent out.
+func TestAFlippedBitIsToldFromATornEnd(t *testing.T) {
+	tree, last := busyStage(t)
+	raw := tree[journalName].data
+	rng := rand.New(rand.NewPCG(5, 6))
+	times := 150
+	if os.Getenv("STUDYFS_FULL") != "" {
+		times = 3000
+	}
+	first := 0
+	{
+		_, first = decodeRecord(raw)
+	}
+	for range times {
+		at := rng.IntN(len(raw))
+		bad := bytes.Clone(raw)
+		bad[at] ^= 1 << rng.IntN(8)
+		what := fmt.Sprintf("a flipped bit at %d of %d", at, len(raw))
+		is := openDamaged(t, with(tree, bad), what)
+		allBytesThere(t, is, last.what, what)
+		if end := sureUpTo(raw); at >= first && at < end {
+			if got := replay(bad); len(got.damage) == 0 || got.torn {
+				t.Errorf("%s: taken for a torn end", what)
+			}
+		} else if at >= end {
+			if got := replay(bad); len(got.damage) > 0 || !got.torn {
+				t.Errorf("%s: in what was synced last: %d gaps, torn %v", what, len(got.damage), got.torn)
+			}
+		}
+	}
+}
+
+// sureUpTo is where the records end of which later ones say that they were synced.
+func sureUpTo(raw []byte) (at int) {
+	all, sure := replay(raw).records, uint64(0)
+	for _, r := range all {
+		sure = max(sure, r.sure)
+	}
+	for _, r := range all {
+		if _, n := decodeRecord(raw[at:]); r.seq <= sure {
+			at += n
+		}
+	}
+	return at
+}
+
+// Without any journal, the sidecars find every sealed file.
+func TestALostJournalLosesNoFile(t *testing.T) {
+	tree, last := busyStage(t)
+	delete(tree, journalName)
+	allBytesThere(t, openDamaged(t, tree, "no journal"), last.what, "no journal")
+	for _, garbage := range []string{"", "\x00", strings.Repeat("\x00", 1<<16), strings.Repeat("\xff", 1<<16), strings.Repeat("{}", 1<<15)} {
+		allBytesThere(t, openDamaged(t, with(tree, []byte(garbage)), "garbage"), last.what, "garbage")
+	}
+}
+
+// A sidecar that nobody can read is put aside, not deleted, and the journal is believed.
+func TestDamagedSidecarsLoseNoFile(t *testing.T) {
+	tree, last := busyStage(t)
+	rng := rand.New(rand.NewPCG(7, 8))
+	for path, f := range tree {
+		if !strings.HasSuffix(path, sidecarExt) || len(f.data) == 0 {
+			continue
+		}
+		for _, bad := range [][]byte{nil, f.data[:len(f.data)/2], bytes.Repeat([]byte{0}, len(f.data))} {
+			damaged := with(tree, tree[journalName].data)
+			damaged[path] = &simFile{data: bad}
+			is := openDamaged(t, damaged, path)
+			if why := last.what.all(is); why != "" {
+				t.Errorf("a damaged sidecar, %d bytes: %s", len(bad), why)
+			}
+		}
+		flipped := bytes.Clone(f.data)
+		flipped[rng.IntN(len(flipped))] ^= 4
+		damaged := with(tree, tree[journalName].data)
+		damaged[path] = &simFile{data: flipped}
+		if why := last.what.all(openDamaged(t, damaged, path)); why != "" {
+			t.Errorf("a flipped bit in a sidecar: %s", why)
+		}
+	}
+}
+
+// What does not belong there is put aside.
+func TestStrangeFilesArePutAside(t *testing.T) {
+	tree, last := busyStage(t)
+	for _, name := range []string{"files/x", "files/0000000000000001x", "files/../files/thesis.docx", "files/FFFFFFFFFFFFFFFFF"} {
+		tree[name] = &simFile{data: []byte("somebody's")}
+	}
+	tree["files/sub"] = &simFile{dir: true}
+	dir := layOut(t, tree)
+	is, err := survey(t, dir, &recorder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if why := last.what.all(is); why != "" {
+		t.Error(why)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, quarantineDir, "thesis.docx")); err != nil || string(b) != "somebody's" {
+		t.Errorf("a strange file: %q, %v", b, err)
+	}
+}
+
+func openDamaged(t *testing.T, tree map[string]*simFile, what string) map[ID]found {
+	t.Helper()
+	dir := layOut(t, tree)
+	defer os.RemoveAll(dir)
+	is, err := survey(t, dir, &recorder{})
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	return is
+}
+
+// allBytesThere minds sealed files whose bytes are nowhere, under whatever name and in whatever state; and files that were never sealed and go out.
+func allBytesThere(t *testing.T, is map[ID]found, p promises, what string) {
+	t.Helper()
+	for id, it := range p {
+		have, ok := is[id]
+		switch {
+		case it.kind != Regular:
+		case !it.sealed:
+			if ok && have.State == Staged {
+				t.Errorf("%s: item %d was never sealed and is handed out", what, id)
+			}
+		case !ok:
+			t.Errorf("%s: item %d, %q, is lost", what, id, it.name)
+		case !it.dirty() && !bytes.Equal(have.bytes, it.live()):
+			t.Errorf("%s: item %d, %q, has other bytes", what, id, it.name)
+		}
+	}
+}
+
+// Records come back as they were.
+func TestRecordsComeBack(t *testing.T) {
+	check := func(name, why string, id uint64, mode uint32, mtime int64, resume []byte, seq uint64) bool {
+		it := itemRecord{ID: ID(id), Name: strings.ToValidUTF8(name, ""), Why: strings.ToValidUTF8(why, ""), Attr: attrRecord{Mode: mode, ModTime: mtime}, Resume: resume}
+		raw, err := record{Kind: kindPut, ID: it.ID, Item: &it}.encode([]byte("before"), seq, seq/2)
+		if err != nil {
+			return false
+		}
+		r, n := decodeRecord(raw[len("before"):])
+		return n == len(raw)-len("before") && r.seq == seq && r.sure == seq/2 && r.Item.Name == it.Name && r.Item.ID == it.ID && r.Item.Attr.ModTime == mtime && bytes.Equal(r.Item.Resume, resume)
+	}
+	if err := quick.Check(check, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzReplay(f *testing.F) {
+	var journal []byte
+	for seq, r := range []record{
+		{Kind: kindNext, ID: 7},
+		{Kind: kindPut, ID: 1, Item: &itemRecord{ID: 1, Name: "a", Sealed: &mark{1, 2}}},
+		{Kind: kindRename, Name: "a", To: "b"},
+		{Kind: kindExchange, ID: 1, Other: 2},
+		{Kind: kindDrop, ID: 1},
+		{Kind: kindStored, ID: 2, Known: &knownRecord{Name: "c", Version: "v"}},
+	} {
+		journal, _ = r.encode(journal, uint64(seq)+1, uint64(seq))
+	}
+	f.Add(journal)
+	f.Add(journal[:len(journal)-3])
+	f.Add(append(bytes.Clone(journal[:40]), journal[60:]...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got := replay(b)
+		last := uint64(0)
+		for i, r := range got.records {
+			if i > 0 && r.seq <= last {
+				t.Fatalf("record %d after %d", r.seq, last)
+			}
+			last = r.seq
+		}
+		if got.valid > len(b) {
+			t.Fatalf("%d valid bytes of %d", got.valid, len(b))
+		}
+		if again := replay(b[:got.valid]); len(again.damage) > 0 || again.torn {
+			t.Fatalf("the valid part is damaged: %+v", again)
+		}
+	})
+}
+
+// FuzzOpen gives a stage a journal and a sidecar that anybody may have written.
+func FuzzOpen(f *testing.F) {
+	side, _ := record{Kind: kindPut, ID: 1, Item: &itemRecord{ID: 1, Name: "a/b", Sealed: &mark{1, 2}}}.encode(nil, 9, 0)
+	journal, _ := record{Kind: kindPut, ID: 1, Item: &itemRecord{ID: 1, Name: "a"}}.encode(nil, 1, 0)
+	f.Add(journal, side)
+	f.Add(side, journal)
+	f.Fuzz(func(t *testing.T, journal, side []byte) {
+		dir := layOut(t, map[string]*simFile{
+			filesDir: {dir: true}, fileName(1): {data: []byte("bytes")}, sidecarName(1): {data: side}, journalName: {data: journal},
+		})
+		defer os.RemoveAll(dir)
+		s, err := Open(testOptions(dir, &recorder{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Items()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{fileName(1), quarantineDir + "/" + filepath.Base(fileName(1))} {
+			if _, err := os.Stat(filepath.Join(dir, path)); err == nil {
+				return
+			}
+		}
+		if !strings.Contains(string(journal), string(kindDrop)) && !strings.Contains(string(journal), string(kindStored)) {
+			t.Error("the bytes are gone")
+		}
+	})
+}
