@@ -3,6 +3,7 @@ package fs
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -45,8 +47,13 @@ type setup struct {
 	NoPassthrough    bool
 	User             int // who serves; 0: root
 	TTL              time.Duration
-	Deaf             bool // nobody tells the kernel of changes
-	Indexed          bool // the sources keep their own index, and hide what it calls hidden
+	Deaf             bool     // nobody tells the kernel of changes
+	Indexed          bool     // the sources keep their own index, and hide what it calls hidden
+	Lab              bool     // trees can be written to; each its own source in memory
+	ReadOnly         []string // names of trees that cannot, even so
+	Delete           bool     // what is stored in them may be deleted
+	Quota            int64
+	Patience         int // seconds after which a test hangs; 0: 30
 }
 
 type object struct {
@@ -83,12 +90,22 @@ type server struct {
 	fs      *FS
 	log     bytes.Buffer
 	ttl     atomic.Int64
+	labs    map[string]*lab
 }
 
 func (s *server) start() error {
 	c := cache.New(cache.Options{})
 	var trees []Tree
 	for i, name := range s.o.Trees {
+		if s.o.Lab && !slices.Contains(s.o.ReadOnly, name) {
+			s.ttl.Store(int64(s.o.TTL))
+			t, err := s.openLab(c, name, filepath.Join(s.o.Cache, strconv.Itoa(i)))
+			if err != nil {
+				return err
+			}
+			trees = append(trees, t)
+			continue
+		}
 		src := newFakeSource()
 		for _, obj := range s.o.Objects {
 			src.put(obj.Name, obj.Version, obj.Size)
@@ -136,6 +153,13 @@ func (s *server) start() error {
 
 // do runs one command of the test: TREE/NAME is written with the tree first, "." for the one at the root.
 func (s *server) do(cmd []string) string {
+	if len(cmd) > 1 {
+		if l := s.labs[treeName(cmd[1])]; l != nil {
+			if answer := l.do(cmd); answer != "?" {
+				return answer
+			}
+		}
+	}
 	switch cmd[0] {
 	case "put":
 		size, _ := strconv.ParseInt(cmd[4], 10, 64)
@@ -253,7 +277,7 @@ func mount(t *testing.T, o setup) *mounted {
 	}
 	m := &mounted{dir: o.Dir, t: t, in: in, out: bufio.NewScanner(out)}
 	m.out.Buffer(nil, 1<<20)
-	hung := time.AfterFunc(30*time.Second, func() { // killing the server ends every call on the mount
+	hung := time.AfterFunc(time.Duration(cmp.Or(o.Patience, 30))*time.Second, func() { // killing the server ends every call on the mount
 		fmt.Fprintln(os.Stderr, "the mount hung; killing its server")
 		cmd.Process.Kill()
 	})

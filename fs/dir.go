@@ -19,9 +19,18 @@ type tree struct {
 	fs    *FS
 	name  string
 	store *cache.Store
+	over  *overlay // nil: nobody may write to it
 }
 
 func (t *tree) dir(path string) *dir { return &dir{t: t, path: path} }
+
+// root makes the node of its uppermost directory.
+func (t *tree) root() fusefs.InodeEmbedder {
+	if t.over != nil {
+		return t.over.dir("")
+	}
+	return t.dir("")
+}
 
 // node makes the node of an entry; go-fuse drops it again if it has one of the same identity.
 func (t *tree) node(e backends.Entry) fusefs.InodeEmbedder {
@@ -31,7 +40,7 @@ func (t *tree) node(e backends.Entry) fusefs.InodeEmbedder {
 	if e.Link != "" {
 		return &link{t: t, e: e}
 	}
-	return &file{t: t, e: e}
+	return &file{version: version{t: t, e: e}}
 }
 
 // dir is a directory of a source.
@@ -157,9 +166,12 @@ func (s *shelf) child(ctx context.Context, e backends.Entry, timeout time.Durati
 	t := s.fs.trees[e.Name]
 	root := backends.Entry{Dir: true}
 	s.fs.attr(t.name, root, &out.Attr)
+	if t.over != nil {
+		t.over.fill(storedItem(root), &out.Attr)
+	}
 	out.SetEntryTimeout(timeout)
 	out.SetAttrTimeout(timeout)
-	return s.NewInode(ctx, t.dir(""), identity(t.name, root))
+	return s.NewInode(ctx, t.root(), identity(t.name, root))
 }
 
 // Getattr shows the root of the mount.

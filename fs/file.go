@@ -15,16 +15,64 @@ import (
 	"studyfs/cache"
 )
 
-// file is one version of one object.
+// file is one version of one object in a tree that nobody may write to.
 type file struct {
 	fusefs.Inode
 	readOnly
-	t *tree
-	e backends.Entry
+	version
+}
 
-	mu       sync.Mutex // guards the counts of open handles
-	buffered int        // that use the kernel's pages
-	direct   int        // that were offered to the kernel for passthrough
+// version is what a node of one version of one object needs in order to be read.
+type version struct {
+	t    *tree
+	e    backends.Entry
+	open flows
+}
+
+// flows counts the open handles of a node by the way in which their bytes flow. The kernel refuses an inode that mixes
+// passthrough with its own pages (EIO to the user).
+type flows struct {
+	mu       sync.Mutex // guards the counts
+	buffered int        // handles that use the kernel's pages
+	direct   int        // handles that were offered to the kernel for passthrough
+}
+
+// flow is how the bytes of one handle flow.
+type flow uint8
+
+const (
+	byPages  flow = iota // through the kernel's pages
+	byFile               // from the local file, by the kernel itself
+	byDemand             // every read and write is a request
+)
+
+// enter decides for one more handle: a file is offered only while no other handle uses pages, and while one is, who
+// cannot offer does without pages.
+func (f *flows) enter(offer bool) flow {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case offer && f.buffered == 0:
+		f.direct++
+		return byFile
+	case f.direct > 0:
+		return byDemand
+	}
+	f.buffered++
+	return byPages
+}
+
+// leave ends what enter began.
+func (f *flows) leave(was flow) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch was {
+	case byPages:
+		f.buffered--
+	case byFile:
+		f.direct--
+	case byDemand:
+	}
 }
 
 // Getattr shows the version that this node is, whatever became of the name.
@@ -50,7 +98,7 @@ func (f *file) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint3
 }
 
 // read opens a Reader of this version if it is still the newest.
-func (f *file) read(ctx context.Context) (*cache.Reader, error) {
+func (f *version) read(ctx context.Context) (*cache.Reader, error) {
 	now, err := f.t.store.Lookup(ctx, f.e.Name)
 	if errors.Is(err, backends.ErrNotExist) || err == nil && !sameVersion(now, f.e) {
 		return nil, backends.ErrChanged // if it is gone, looking it up again says so
@@ -61,33 +109,30 @@ func (f *file) read(ctx context.Context) (*cache.Reader, error) {
 	return f.t.store.Open(ctx, now) // of now: its tier may have changed
 }
 
-// handle decides how the bytes will flow. The kernel refuses an inode that mixes passthrough with its own pages (EIO
-// to the user), so the file is offered only while no other handle uses pages, and while it is, one that cannot be
-// offered does without pages. So does one whose size no listing tells: through pages the kernel reads no further than
-// the size that it was told.
-func (f *file) handle(r *cache.Reader) (fusefs.FileHandle, uint32) {
+// handle decides how the bytes will flow. One whose size no listing tells does without pages: through them the kernel
+// reads no further than the size that it was told.
+func (f *version) handle(r *cache.Reader) (fusefs.FileHandle, uint32) {
 	local, pinned := r.Pin()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	h := handle{f: f, r: r}
-	switch {
-	case pinned && f.buffered == 0 && f.t.fs.pass.wanted():
-		f.direct++
-		h.count = &f.direct
-		return &passed{handle: h, fd: int(local.Fd())}, fuse.FOPEN_KEEP_CACHE
-	case f.direct > 0, f.e.Size == backends.SizeUnknown:
-		return &h, fuse.FOPEN_DIRECT_IO
+	offer := pinned && f.t.fs.pass.wanted()
+	h := handle{f: f, r: r, flow: byDemand}
+	if offer || f.e.Size != backends.SizeUnknown {
+		h.flow = f.open.enter(offer)
 	}
-	f.buffered++
-	h.count = &f.buffered
-	return &h, fuse.FOPEN_KEEP_CACHE
+	switch h.flow {
+	case byFile:
+		return &passed{handle: h, fd: int(local.Fd())}, fuse.FOPEN_KEEP_CACHE
+	case byPages:
+		return &h, fuse.FOPEN_KEEP_CACHE
+	case byDemand:
+	}
+	return &h, fuse.FOPEN_DIRECT_IO
 }
 
 // handle is one open file.
 type handle struct {
-	f     *file
-	r     *cache.Reader
-	count *int // of f, or nil: what this handle is counted in
+	f    *version
+	r    *cache.Reader
+	flow flow
 }
 
 // Read fills dest with bytes of the handle's version.
@@ -103,11 +148,7 @@ func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadRes
 
 // Release lets go of the Reader. go-fuse lets the backing file go just after; the kernel holds it by itself until then.
 func (h *handle) Release(ctx context.Context) syscall.Errno {
-	if h.count != nil {
-		h.f.mu.Lock()
-		*h.count--
-		h.f.mu.Unlock()
-	}
+	h.f.open.leave(h.flow)
 	if err := h.r.Close(); err != nil {
 		h.f.t.fs.log.WarnContext(ctx, "cannot close a cached object", slog.Any("err", err))
 	}

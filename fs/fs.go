@@ -1,11 +1,17 @@
 // Package fs presents trees of cached objects as a FUSE file system. It is the only place that knows go-fuse and errno.
 //
-// One [FS] is one mount: either one [Tree] at its root, or a fixed root directory with a folder per Tree. All trees
-// are read-only. A directory is a node by its path. A file is a node per version: the inode number that users see
-// stays with the path, but another version is another node with its own kernel pages, so pages are never
-// invalidated and an open handle never sees another version's bytes. Opening a node whose version is outdated answers
-// ESTALE, upon which the kernel looks the name up again by itself and opens the new one. So does asking a directory
-// that is gone for its attributes. A symbolic link is a node per target.
+// One [FS] is one mount: either one [Tree] at its root, or a fixed root directory with a folder per Tree. A tree with a
+// Stage can be written to; in all others every change is refused (EROFS). A directory is a node by its path. A file is a
+// node per version: the inode number that users see stays with the path, but another version is another node with its
+// own kernel pages, so pages are never invalidated and an open handle never sees another version's bytes. Opening a node
+// whose version is outdated answers ESTALE, upon which the kernel looks the name up again by itself and opens the new
+// one. So does asking a directory that is gone for its attributes. A symbolic link is a node per target.
+//
+// A writable tree shows what is staged over what the source has ([overlay]). A staged file is a node of its own, and all
+// who have it open, for reading too, use its local file, directly where the kernel can (passthrough). Nobody writes to a
+// stored version: opening one for writing stages a copy and answers ESTALE, and the kernel finds the copy by itself. When
+// the copy is stored, its name leads to a node of the new version, and handles that are still open keep the local file.
+// All of these show one inode number: that of the thing, which a rename takes along.
 //
 // Names and directories are believed by the kernel for as long as the listing behind them is; [FS.Changed] takes
 // back what it believes too long. Bytes come from the kernel's own pages, from the cache file directly (passthrough,
@@ -29,6 +35,7 @@ import (
 
 	"studyfs/backends"
 	"studyfs/cache"
+	"studyfs/cache/stage"
 )
 
 // ErrUnavailable says that this machine or user cannot mount at all; the text says what to install or change.
@@ -43,6 +50,15 @@ type Tree struct {
 	// Name is the folder it appears as; "" makes it the root of the mount, and then it must be the only one.
 	Name  string
 	Store *cache.Store
+	// Stage takes what is written; nil makes the tree read-only. It is the caller's, and must stay open until Wait returns.
+	Stage *stage.Stage
+	// Writer is the source that Stage is uploaded to, for deleting and renaming what is stored. It may be nil.
+	Writer backends.Writer
+	// Delete allows that what is stored is deleted and renamed. Without it both answer EPERM before anything happens.
+	Delete bool
+	// MaxName is how many bytes the name of a file may have, with all its directories; 0 means 1,024. S3 allows that
+	// many for a whole key, the prefix of the source included.
+	MaxName int
 }
 
 // Options say what is mounted, where and how.
@@ -132,14 +148,16 @@ func (f *FS) plant() error {
 		if f.trees[t.Name] != nil || t.Store == nil {
 			return fmt.Errorf("tree %q: %w", t.Name, os.ErrInvalid)
 		}
-		f.trees[t.Name] = &tree{fs: f, name: t.Name, store: t.Store}
+		nodes := &tree{fs: f, name: t.Name, store: t.Store}
+		nodes.over = newOverlay(nodes, t)
+		f.trees[t.Name] = nodes
 	}
 	single := f.trees[""]
 	if single != nil && len(f.trees) > 1 {
 		return fmt.Errorf("a tree at the root beside others: %w", os.ErrInvalid)
 	}
 	if single != nil {
-		f.root = single.dir("")
+		f.root = single.root()
 		return nil
 	}
 	f.root = newShelf(f)
@@ -187,7 +205,8 @@ func (f *FS) Changed(tree string, c backends.Change) { f.inval.add(tree, c) }
 type Info struct {
 	Tree    string // the name of its tree
 	Entry   backends.Entry
-	State   cache.State // meaningless for directories and links
+	State   cache.State // meaningless for directories, links, and what is staged
+	Staged  stage.Info  // what waits for its upload under that name; ID 0: nothing
 	Trouble string      // why it cannot be read now, "" if it can
 }
 
@@ -200,6 +219,13 @@ func (f *FS) Stat(ctx context.Context, path string) (Info, error) {
 	case t == nil:
 		return Info{}, fmt.Errorf("status: %w", backends.ErrNotExist)
 	}
+	if t.over != nil {
+		return t.over.status(ctx, name)
+	}
+	return t.status(ctx, name)
+}
+
+func (t *tree) status(ctx context.Context, name string) (Info, error) {
 	e, err := t.store.Lookup(ctx, name)
 	if err != nil {
 		return Info{Tree: t.name}, err

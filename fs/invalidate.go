@@ -2,6 +2,7 @@ package fs
 
 import (
 	"log/slog"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -107,9 +108,17 @@ func (v *invalidator) takeBack(d *fusefs.Inode, names map[string]bool) {
 			v.answered(d.NotifyEntry(base))
 		}
 	}
+	_, writable := d.Operations().(*rwDir)
 	for n := range names {
 		_, base := backends.Split(n)
+		if child := d.GetChild(base); writable && child != nil && child.IsDir() {
+			v.answered(child.NotifyContent(-1, 0)) // it may only have been stored
+			continue
+		}
 		v.answered(d.NotifyEntry(base))
+		if link, ok := strings.CutSuffix(base, linkSuffix); writable && ok {
+			v.answered(d.NotifyEntry(link))
+		}
 	}
 }
 

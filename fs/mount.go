@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,24 +77,32 @@ func (f *FS) nodeOptions(direct bool) *fusefs.Options {
 			Name: "studyfs", FsName: f.o.FsName, AllowOther: f.o.AllowOther,
 			MaxWrite: maxRequest, MaxReadAhead: f.o.MaxReadAhead, MaxBackground: maxBackground,
 			DisableSplice: true, // a request of 1 MiB and its header do not fit into a pipe of 1 MiB: every one is a failed try and a warning
-			DisableXAttrs: !f.o.XAttrs, MaxStackDepth: stackDepth(f.o.CacheDir),
+			DisableXAttrs: !f.o.XAttrs && !f.writable(), MaxStackDepth: stackDepth(f.o.CacheDir),
 			ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO,
 			Options:           []string{"default_permissions"}, // the kernel checks modes itself, without requests
 			Logger:            log, PanicHandler: f.panicked,
 		},
 	}
+	if f.writable() {
+		o.ExtraCapabilities |= fuse.CAP_ATOMIC_O_TRUNC // what is to be emptied need not be fetched first
+	}
 	if direct {
 		o.DirectMountStrict = true
 		o.DirectMountFlags = unix.MS_NOSUID | unix.MS_NODEV
-		if !f.o.writableMount {
+		if !f.o.writableMount && !f.writable() {
 			o.DirectMountFlags |= unix.MS_RDONLY
 		}
 		return o
 	}
-	if !f.o.writableMount {
+	if !f.o.writableMount && !f.writable() {
 		o.Options = append(o.Options, "ro")
 	}
 	return o
+}
+
+// writable reports whether any tree takes writes. Then the kernel may not refuse them itself.
+func (f *FS) writable() bool {
+	return slices.ContainsFunc(f.o.Trees, func(t Tree) bool { return t.Stage != nil })
 }
 
 // fusermount finds the program that mounts for users, where go-fuse looks for it.

@@ -222,7 +222,7 @@ func TestHandlesOfOneNode(t *testing.T) {
 		{true, 0, 1, "part", false, fuse.FOPEN_DIRECT_IO},
 		{false, 0, 0, "whole", false, fuse.FOPEN_KEEP_CACHE},
 	} {
-		f := &file{t: &tree{fs: &FS{}}, buffered: row.buffered, direct: row.direct}
+		f := &file{version: version{t: &tree{fs: &FS{}}, open: flows{buffered: row.buffered, direct: row.direct}}}
 		f.t.fs.pass.on = row.on
 		h, flags := f.handle(readers[row.object])
 		if _, offered := h.(fusefs.FilePassthroughFder); offered != row.offered || flags != row.flags {

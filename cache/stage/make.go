@@ -123,7 +123,9 @@ func (s *Stage) publish(it *item) error {
 	}
 	s.items[it.id] = it
 	s.names.add(it)
-	s.dirChanged(it.name, now)
+	if it.base == (backends.Entry{}) { // otherwise the name was there before
+		s.dirChanged(it.name, now)
+	}
 	if it.kind != Regular {
 		s.enqueue(it)
 	}

@@ -1,0 +1,245 @@
+package fs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"golang.org/x/sys/unix"
+
+	"studyfs/backends"
+	"studyfs/cache/stage"
+)
+
+// Rename moves what is staged by a record of the journal. What is stored moves only where deleting was allowed, file by
+// file: a directory with stored files answers EXDEV, upon which mv copies.
+func (d *rwDir) Rename(ctx context.Context, name string, newParent fusefs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
+	to, ok := newParent.(*rwDir)
+	switch {
+	case !ok || to.o != d.o:
+		return syscall.EXDEV
+	case flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0:
+		return syscall.EINVAL
+	}
+	ctx, done := patient(ctx)
+	defer done()
+	var err error
+	if flags&unix.RENAME_EXCHANGE != 0 {
+		err = d.exchange(ctx, name, to, newName)
+	} else {
+		err = d.o.retried(func() error { return d.rename(ctx, name, to, newName, flags&unix.RENAME_NOREPLACE != 0) })
+	}
+	if err == nil {
+		d.touch()
+		to.touch()
+		err = d.o.keep(ctx, d.path())
+	}
+	return d.o.fail(ctx, "rename", d.below(name), err)
+}
+
+// exchange swaps two staged names.
+func (d *rwDir) exchange(ctx context.Context, name string, to *rwDir, newName string) error {
+	d.o.places.Lock()
+	defer d.o.places.Unlock()
+	a, b := d.below(name), to.below(newName)
+	err := d.o.stage.Exchange(ctx, a, b)
+	if errors.Is(err, backends.ErrNotExist) {
+		err = stage.ErrStored // the kernel has found both
+	}
+	if err == nil {
+		x, y := d.GetChild(name), to.GetChild(newName)
+		moved(x, b)
+		moved(y, a)
+	}
+	return err
+}
+
+// moved tells nodes where they stand from now on.
+func moved(n *fusefs.Inode, to string) {
+	if n == nil {
+		return
+	}
+	if p, ok := n.Operations().(placed); ok {
+		p.move(to)
+	}
+	for base, c := range n.Children() {
+		moved(c, backends.Join(to, base))
+	}
+}
+
+// move is a rename under way.
+type move struct {
+	from     item
+	old, new string
+	over     item // what stands under new, if replaces
+	replaces bool
+	node     *fusefs.Inode // of what moves; nil: nobody knows it
+}
+
+func (d *rwDir) rename(ctx context.Context, name string, to *rwDir, newName string, noReplace bool) error {
+	m := move{old: d.below(name), new: to.below(newName), node: d.GetChild(name)}
+	var err error
+	if m.from, err = d.o.lookup(ctx, m.old); err != nil {
+		return err
+	}
+	if err := d.o.mayHold(m.new, m.from.kind); err != nil {
+		return err
+	}
+	m.over, err = d.o.lookup(ctx, m.new)
+	if m.replaces = err == nil; !m.replaces && !errors.Is(err, backends.ErrNotExist) {
+		return err
+	}
+	if err := d.o.mayReplace(ctx, m, noReplace); err != nil {
+		return err
+	}
+	switch {
+	case m.from.kind == stage.Dir:
+		return d.o.moveDir(ctx, m)
+	case m.from.staged:
+		return d.o.moveStaged(ctx, m)
+	}
+	return d.o.moveStored(ctx, m)
+}
+
+// mayReplace is what POSIX asks of the two ends. The kernel has looked, too, but at what it believed.
+func (o *overlay) mayReplace(ctx context.Context, m move, noReplace bool) error {
+	fromDir, overDir := m.from.kind == stage.Dir, m.over.kind == stage.Dir
+	switch {
+	case fromDir && strings.HasPrefix(m.new, m.old+"/"):
+		return refuse("rename", syscall.EINVAL)
+	case !m.replaces:
+		return nil
+	case noReplace:
+		return refuse("rename", syscall.EEXIST)
+	case fromDir && !overDir:
+		return refuse("rename", syscall.ENOTDIR)
+	case !fromDir && overDir:
+		return refuse("rename", syscall.EISDIR)
+	case fromDir:
+		return o.mustBeEmpty(ctx, "rename", m.new)
+	}
+	return nil
+}
+
+// moveDir moves a directory of which the source has nothing.
+func (o *overlay) moveDir(ctx context.Context, m move) error {
+	_, err := o.entry(ctx, m.old)
+	if err == nil {
+		return refuse("rename a stored directory", syscall.EXDEV)
+	}
+	if !errors.Is(err, backends.ErrNotExist) {
+		return err
+	}
+	if m.replaces {
+		if err := o.removeMarker(ctx, m.new); err != nil {
+			return err
+		}
+	}
+	o.places.Lock()
+	defer o.places.Unlock()
+	err = o.stage.Rename(ctx, m.old, m.new, backends.Entry{}, !m.replaces)
+	if errors.Is(err, stage.ErrStored) {
+		return refuse("rename a directory with stored files", syscall.EXDEV)
+	}
+	if err == nil {
+		moved(m.node, m.new)
+	}
+	return meanwhile(err)
+}
+
+// moveStaged moves a staged file or link.
+func (o *overlay) moveStaged(ctx context.Context, m move) error {
+	if m.from.info.Base != (backends.Entry{}) {
+		if err := o.removeStored(ctx, m.from.info.Base); err != nil {
+			return err
+		}
+		if err := o.stage.Rebase(m.from.info.ID, backends.Entry{}); err != nil {
+			return meanwhile(err)
+		}
+	}
+	over, err := o.overwritten(ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := o.stage.Rename(ctx, m.old, m.new, over, false); err != nil {
+		return meanwhile(err)
+	}
+	moved(m.node, m.new)
+	return nil
+}
+
+// key is the name of the object that something is stored as.
+func key(name string, k stage.Kind) string {
+	if k == stage.Link {
+		return name + linkSuffix
+	}
+	return name
+}
+
+// overwritten is what lies at the target under the new key and is to be replaced. A link in the place of a file, or the
+// other way round, is another key: the old object has to be deleted.
+func (o *overlay) overwritten(ctx context.Context, m move) (backends.Entry, error) {
+	if !m.replaces {
+		return backends.Entry{}, nil
+	}
+	e := m.over.e
+	if m.over.staged {
+		e = m.over.info.Base
+	}
+	if e == (backends.Entry{}) || e.Name == key(m.new, m.from.kind) {
+		return e, nil
+	}
+	return backends.Entry{}, o.removeStored(ctx, e)
+}
+
+// moveStored copies an object at the source to its new name and deletes the old one.
+func (o *overlay) moveStored(ctx context.Context, m move) error {
+	if !o.deletes || o.dst == nil {
+		return refuse("rename what is stored", syscall.EPERM)
+	}
+	over, err := o.overwritten(ctx, m)
+	if err != nil {
+		return err
+	}
+	a, _ := o.attrOf(m.from)
+	e, err := o.dst.Copy(ctx, m.from.e, backends.Upload{
+		Name: key(m.new, m.from.kind), Size: m.from.e.Size, Old: over, Meta: metadata(a), Class: m.from.e.Class,
+	})
+	if err != nil {
+		return fmt.Errorf("rename what is stored: %w", err)
+	}
+	if e.Size != m.from.e.Size {
+		return fmt.Errorf("rename what is stored: %w: the copy has %d bytes instead of %d", backends.ErrBadAnswer, e.Size, m.from.e.Size)
+	}
+	o.t.store.Put(e)
+	if m.replaces && m.over.staged {
+		err = o.stage.Remove(ctx, m.new)
+	}
+	_, rerr := o.stage.Retouch(e, a, func(*stage.Attr) {}) // only remembered: the copy has the same
+	if err := cmp.Or(err, rerr, o.removeAt(ctx, m.from.e)); err != nil {
+		return err
+	}
+	o.tell(m.new) // its node is that of the old name
+	return nil
+}
+
+// tell has the kernel look a name up again.
+func (o *overlay) tell(name string) {
+	dir, _ := backends.Split(name)
+	o.t.fs.Changed(o.t.name, backends.Change{Dir: dir, Names: []string{name}})
+}
+
+// metadata is what is kept with an object so that other programs, rclone above all, find the same attributes.
+func metadata(a stage.Attr) map[string]string {
+	return map[string]string{
+		"mtime": fmt.Sprintf("%d.%09d", a.ModTime.Unix(), a.ModTime.Nanosecond()),
+		"mode":  strconv.FormatUint(uint64(a.Mode&0o7777), 8),
+		"uid":   strconv.FormatUint(uint64(a.UID), 10),
+		"gid":   strconv.FormatUint(uint64(a.GID), 10),
+	}
+}

@@ -1,0 +1,199 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"studyfs/backends"
+	"studyfs/cache/stage"
+)
+
+// copyPart is how much of a stored file is copied at a time before it can be changed.
+const copyPart = 1 << 20
+
+// rwFile is one version of one object in a writable tree. Nobody writes to it: a copy is staged for that, which is another
+// node.
+type rwFile struct {
+	fusefs.Inode
+	o *overlay
+	version
+}
+
+// item is the file as it is shown now, if the name still leads to this version.
+func (f *rwFile) item(ctx context.Context) (item, error) {
+	it, err := f.o.lookup(ctx, f.e.Name)
+	if errors.Is(err, backends.ErrNotExist) || err == nil && (it.staged || !sameVersion(it.e, f.e)) {
+		return it, backends.ErrChanged // if it is gone, looking it up again says so
+	}
+	return it, err
+}
+
+// Getattr shows the version that this node is, whatever became of the name.
+func (f *rwFile) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	f.o.fill(storedItem(f.e), &out.Attr)
+	out.SetTimeout(f.o.attrTimeout(storedItem(f.e)))
+	return 0
+}
+
+// Open answers ESTALE for writing, when a copy is staged: the kernel looks the name up again by itself and opens that. So it does
+// where the name has another version by now.
+func (f *rwFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	ctx, done := patient(ctx)
+	defer done()
+	if writes(flags) {
+		return nil, 0, f.o.instead(ctx, "open", f.e.Name, flags&syscall.O_TRUNC != 0)
+	}
+	it, err := f.item(ctx)
+	if err != nil {
+		return nil, 0, f.o.fail(ctx, "open", f.e.Name, err)
+	}
+	r, err := f.t.store.Open(ctx, it.e) // of the newest entry: its tier may have changed
+	if err != nil {
+		return nil, 0, f.o.fail(ctx, "open", f.e.Name, err)
+	}
+	h, how := f.handle(r)
+	return h, how | fuse.FOPEN_NOFLUSH, 0
+}
+
+// Setattr changes what is kept of the object; for another size a copy is staged, as in Open.
+func (f *rwFile) Setattr(ctx context.Context, _ fusefs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	ctx, done := patient(ctx)
+	defer done()
+	if size, ok := in.GetSize(); ok {
+		return f.o.instead(ctx, "truncate", f.e.Name, size == 0)
+	}
+	it, err := f.item(ctx)
+	if err == nil {
+		it, err = f.o.change(it, in)
+	}
+	if err != nil {
+		return f.o.fail(ctx, "setattr", f.e.Name, err)
+	}
+	f.o.fill(it, &out.Attr)
+	out.SetTimeout(f.o.attrTimeout(it))
+	return 0
+}
+
+// instead stages a copy of what is stored under a name and answers ESTALE.
+func (o *overlay) instead(ctx context.Context, op, name string, empty bool) syscall.Errno {
+	if err := o.writable(ctx, name, empty); err != nil {
+		return o.fail(ctx, op, name, err)
+	}
+	return syscall.ESTALE
+}
+
+// writable sees to it that the file of a name can be opened for writing: that it is staged. What is stored is copied, all
+// of it unless the copy is to be empty. Where another version comes in between, that one is taken.
+func (o *overlay) writable(ctx context.Context, name string, empty bool) error {
+	for again := true; ; again = false {
+		it, err := o.lookup(ctx, name)
+		if err != nil || it.staged || it.kind != stage.Regular {
+			return err
+		}
+		var fill func(context.Context, io.WriterAt) error
+		if !empty {
+			fill = func(ctx context.Context, w io.WriterAt) error { return o.copyOut(ctx, it.e, w) }
+		}
+		a, _ := o.attrOf(it)
+		info, err := o.stage.Replace(ctx, it.e, a, fill)
+		if err == nil {
+			o.keepNumber(info.ID, it)
+		}
+		if !again || !errors.Is(err, backends.ErrChanged) {
+			return err
+		}
+	}
+}
+
+// copyOut writes a stored version to w.
+func (o *overlay) copyOut(ctx context.Context, e backends.Entry, w io.WriterAt) error {
+	r, err := o.t.store.Open(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer r.Close() //nolint:errcheck // only read
+	part := make([]byte, min(copyPart, max(e.Size, 0)))
+	for off := int64(0); off < e.Size; {
+		n, err := r.ReadAt(ctx, part[:min(int64(len(part)), e.Size-off)], off)
+		if n == 0 {
+			return fmt.Errorf("copy a stored file: %w", err)
+		}
+		if _, err := w.WriteAt(part[:n], off); err != nil {
+			return fmt.Errorf("copy a stored file: %w", err)
+		}
+		off += int64(n)
+	}
+	return nil
+}
+
+// rwLink is a symbolic link of a writable tree.
+type rwLink struct {
+	fusefs.Inode
+	noMeta
+	spot
+	o *overlay
+}
+
+// item is the link, or ErrChanged where the name leads to something else by now.
+func (l *rwLink) item(ctx context.Context) (item, error) {
+	it, err := l.o.lookup(ctx, l.path())
+	if errors.Is(err, backends.ErrNotExist) || err == nil && l.o.identity(it) != l.StableAttr() {
+		return it, backends.ErrChanged
+	}
+	return it, err
+}
+
+// Readlink tells where it leads. The kernel follows it.
+func (l *rwLink) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
+	ctx, done := patient(ctx)
+	defer done()
+	it, err := l.item(ctx)
+	if err != nil {
+		return nil, l.o.fail(ctx, "readlink", l.path(), err)
+	}
+	target, err := l.o.target(ctx, it)
+	return []byte(target), l.o.fail(ctx, "readlink", l.path(), err)
+}
+
+// Getattr shows a link as everywhere: its size is the length of its target.
+func (l *rwLink) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	ctx, done := patient(ctx)
+	defer done()
+	it, err := l.item(ctx)
+	if err != nil {
+		return l.o.fail(ctx, "getattr", l.path(), err)
+	}
+	l.o.fill(it, &out.Attr)
+	out.SetTimeout(l.o.attrTimeout(it))
+	return 0
+}
+
+// Setattr changes owner and times, as cp -a and tar do.
+func (l *rwLink) Setattr(ctx context.Context, _ fusefs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	ctx, done := patient(ctx)
+	defer done()
+	it, err := l.item(ctx)
+	if err == nil {
+		it, err = l.o.change(it, in)
+	}
+	if err != nil {
+		return l.o.fail(ctx, "setattr", l.path(), err)
+	}
+	l.o.fill(it, &out.Attr)
+	out.SetTimeout(l.o.attrTimeout(it))
+	return 0
+}
+
+// Setxattr is refused: links have no attributes that a target could keep.
+func (*rwLink) Setxattr(context.Context, string, []byte, uint32) syscall.Errno {
+	return syscall.EOPNOTSUPP
+}
+
+// Removexattr finds none.
+func (*rwLink) Removexattr(context.Context, string) syscall.Errno { return syscall.ENODATA }

@@ -1,0 +1,235 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"studyfs/backends"
+	"studyfs/cache/stage"
+)
+
+// staged is a file that waits for its upload, or is being written. All who have it open, be it for reading, use the same
+// local file. When it has been stored its name leads to another node; handles that are open stay with the local file.
+type staged struct {
+	fusefs.Inode
+	spot
+	o     *overlay
+	id    stage.ID
+	open  flows
+	atime atomic.Int64 // set by a program, in Unix nanoseconds; 0: not
+}
+
+func (o *overlay) stagedNode(info stage.Info) *staged {
+	s := &staged{o: o, id: info.ID}
+	s.move(info.Name)
+	return s
+}
+
+// info is what the stage knows of the file: by an open handle even when its name is gone.
+func (s *staged) info(fh fusefs.FileHandle) (stage.Info, error) {
+	if h, ok := fh.(interface{ opened() *stagedHandle }); ok {
+		return h.opened().f.Info(), nil
+	}
+	if info, ok := s.o.stage.Lookup(s.path()); ok && info.ID == s.id {
+		return info, nil
+	}
+	return stage.Info{}, backends.ErrChanged
+}
+
+// Getattr shows the file as it is now: the kernel writes to the local file without telling.
+func (s *staged) Getattr(ctx context.Context, fh fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	info, err := s.info(fh)
+	if err != nil {
+		return s.o.fail(ctx, "getattr", s.path(), err)
+	}
+	s.fill(info, out)
+	return 0
+}
+
+func (s *staged) fill(info stage.Info, out *fuse.AttrOut) {
+	it := item{name: info.Name, kind: stage.Regular, staged: true, info: info}
+	it.info.ID = s.id
+	s.o.fill(it, &out.Attr)
+	if n := s.atime.Load(); n != 0 {
+		at := time.Unix(0, n)
+		out.SetTimes(&at, nil, nil)
+	}
+	out.SetTimeout(s.o.attrTimeout(it))
+}
+
+// Open answers ESTALE where the file was stored meanwhile: the kernel then looks the name up again by itself, and finds the
+// stored version, or what was staged of it here in order to be changed.
+func (s *staged) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	ctx, done := patient(ctx)
+	defer done()
+	f, err := s.o.stage.OpenFile(ctx, s.id, writes(flags))
+	if errors.Is(err, backends.ErrNotExist) && writes(flags) {
+		err = errors.Join(s.o.writable(ctx, s.path(), flags&syscall.O_TRUNC != 0), backends.ErrChanged)
+	}
+	if err == nil && flags&syscall.O_TRUNC != 0 {
+		err = emptied(f)
+	}
+	if err != nil {
+		return nil, 0, s.o.fail(ctx, "open", s.path(), gone(err))
+	}
+	h, how := s.handle(f, writes(flags))
+	return h, how, 0
+}
+
+// emptied truncates a file for O_TRUNC, or closes it again.
+func emptied(f *stage.File) error {
+	err := f.Truncate(0)
+	if err != nil {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
+// handle decides how the bytes will flow, as for a stored version.
+func (s *staged) handle(f *stage.File, writable bool) (fusefs.FileHandle, uint32) {
+	h := stagedHandle{s: s, f: f, flow: s.open.enter(s.o.t.fs.pass.wanted())}
+	how := uint32(0)
+	if !writable {
+		how = fuse.FOPEN_NOFLUSH
+	}
+	switch h.flow {
+	case byFile:
+		return &stagedPassed{h}, how | fuse.FOPEN_KEEP_CACHE
+	case byDemand:
+		return &h, how | fuse.FOPEN_DIRECT_IO
+	default:
+		return &h, how | fuse.FOPEN_KEEP_CACHE
+	}
+}
+
+// Setattr changes the file: its size, or what is kept beside its bytes.
+func (s *staged) Setattr(ctx context.Context, fh fusefs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	ctx, done := patient(ctx)
+	defer done()
+	info, err := s.info(fh)
+	if size, ok := in.GetSize(); ok && err == nil {
+		info, err = s.truncate(ctx, fh, int64(size))
+	}
+	if set, ok := setter(in); ok && err == nil {
+		info, err = s.o.stage.SetAttr(s.id, set)
+	}
+	if err != nil {
+		return s.o.fail(ctx, "setattr", s.path(), gone(err))
+	}
+	if at, ok := in.GetATime(); ok {
+		s.atime.Store(at.UnixNano())
+	}
+	s.fill(info, out)
+	return 0
+}
+
+// truncate sets the size, through the handle of the caller where there is one.
+func (s *staged) truncate(ctx context.Context, fh fusefs.FileHandle, size int64) (stage.Info, error) {
+	if h, ok := fh.(interface{ opened() *stagedHandle }); ok {
+		f := h.opened().f
+		err := f.Truncate(size)
+		return f.Info(), err
+	}
+	f, err := s.o.stage.OpenFile(ctx, s.id, true)
+	if err != nil {
+		return stage.Info{}, err
+	}
+	err = f.Truncate(size)
+	if err == nil {
+		err = f.Flush(ctx)
+	}
+	info := f.Info()
+	return info, errors.Join(err, f.Close())
+}
+
+// stagedHandle is an open staged file.
+type stagedHandle struct {
+	s    *staged
+	f    *stage.File
+	flow flow
+}
+
+func (h *stagedHandle) opened() *stagedHandle { return h }
+
+func (h *stagedHandle) fail(ctx context.Context, op string, err error) syscall.Errno {
+	return h.s.o.fail(ctx, op, h.s.path(), err)
+}
+
+// Read reads the local file.
+func (h *stagedHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	n, err := h.f.ReadAt(dest, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, h.fail(ctx, "read", err)
+	}
+	return fuse.ReadResultData(dest[:n]), 0
+}
+
+// Write writes to the local file.
+func (h *stagedHandle) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
+	n, err := h.f.WriteAt(data, off)
+	if n > 0 {
+		err = nil // what is missing is asked for again, and then says why it fails
+	}
+	return uint32(n), h.fail(ctx, "write", err)
+}
+
+// Flush is close(2): it returns when the file is safe.
+func (h *stagedHandle) Flush(ctx context.Context) syscall.Errno {
+	ctx, done := patient(ctx)
+	defer done()
+	return h.fail(ctx, "close", h.f.Flush(ctx))
+}
+
+// Fsync returns when the file is safe.
+func (h *stagedHandle) Fsync(ctx context.Context, _ uint32) syscall.Errno {
+	ctx, done := patient(ctx)
+	defer done()
+	return h.fail(ctx, "fsync", h.f.Sync(ctx))
+}
+
+// Allocate makes room, frees it, or zeroes it.
+func (h *stagedHandle) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
+	return h.fail(ctx, "fallocate", h.f.Allocate(int64(off), int64(size), mode))
+}
+
+// Lseek finds data and holes.
+func (h *stagedHandle) Lseek(_ context.Context, off uint64, whence uint32) (uint64, syscall.Errno) {
+	at, err := unix.Seek(int(h.f.Local().Fd()), int64(off), int(whence))
+	return uint64(max(at, 0)), errno(err)
+}
+
+// Release lets go of the local file. What could fail was told by Flush.
+func (h *stagedHandle) Release(ctx context.Context) syscall.Errno {
+	h.s.open.leave(h.flow)
+	if err := h.f.Close(); err != nil {
+		h.s.o.t.fs.log.WarnContext(ctx, "cannot close a staged file", slog.Any("err", errno(err)))
+	}
+	return 0
+}
+
+// stagedPassed is a handle whose local file the kernel reads and writes itself.
+type stagedPassed struct{ stagedHandle }
+
+// PassthroughFd offers the local file. It stays open until Release.
+func (p *stagedPassed) PassthroughFd() (int, bool) { return int(p.f.Local().Fd()), true }
+
+// Read is only called if the kernel refused the file, which go-fuse does not tell.
+func (p *stagedPassed) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	p.s.o.t.fs.pass.refused(ctx)
+	return p.stagedHandle.Read(ctx, dest, off)
+}
+
+// Write is only called if the kernel refused the file.
+func (p *stagedPassed) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
+	p.s.o.t.fs.pass.refused(ctx)
+	return p.stagedHandle.Write(ctx, data, off)
+}
