@@ -187,3 +187,25 @@ func (m memory) in(dir string) (out []string) {
 	}
 	return out
 }
+
+// Record is what is remembered of one stored file or link.
+type Record struct {
+	Remembered
+
+	Name, Version string
+}
+
+// Records returns, by name, up to n of the files and links that this stage has stored and still remembers: those after a name, "" for the
+// first ones. Only the newest version that was stored from here is known of each.
+func (s *Stage) Records(after string, n int) []Record {
+	s.mu.Lock()
+	var out []Record
+	for name, k := range s.memory.byName {
+		if name > after && k.ID != 0 && k.version != "" {
+			out = append(out, Record{Remembered: k.Remembered, Name: name, Version: k.version})
+		}
+	}
+	s.mu.Unlock()
+	slices.SortFunc(out, func(a, b Record) int { return cmp.Compare(a.Name, b.Name) })
+	return out[:min(n, len(out))]
+}
