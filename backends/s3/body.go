@@ -3,6 +3,7 @@ package s3
 import (
 	"crypto/md5" //nolint:gosec // what ETags and Content-MD5 are
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/crc64"
@@ -60,6 +61,21 @@ func (p *putting) md5(off, n int64) ([]byte, error) {
 	h := md5.New() //nolint:gosec // what ETags and Content-MD5 are
 	err := p.sum(h, off, n)
 	return h.Sum(nil), err
+}
+
+// errSum says that a body is not what its sender believes.
+var errSum = errors.New("the bytes to be sent have another checksum than was told")
+
+// checked returns the MD5 of the whole body, and makes sure of its checksum on the way: for services that do not look at that.
+func (p *putting) checked() ([]byte, error) {
+	h, crc := md5.New(), crc64.New(sums()) //nolint:gosec // what ETags and Content-MD5 are
+	if _, err := io.Copy(io.MultiWriter(h, crc), p.body(0, p.u.Size)); err != nil {
+		return nil, err
+	}
+	if crc.Sum64() != p.u.CRC64NVME {
+		return nil, errSum
+	}
+	return h.Sum(nil), nil
 }
 
 // ours reports whether what lies there has the object's bytes: by the checksum, or by the ETag where that is an MD5.

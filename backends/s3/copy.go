@@ -82,6 +82,7 @@ func (c *copying) once(ctx context.Context) (e backends.Entry, err error) {
 	}
 	r := out.CopyObjectResult
 	if r == nil || aws.ToString(r.ETag) == "" || r.LastModified == nil {
+		c.unsure = true
 		return e, bad("a copy without ETag or time")
 	}
 	if c.u.Dir {

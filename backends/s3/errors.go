@@ -82,6 +82,8 @@ func answered(err error, status int, region string) *failure {
 	}
 	switch {
 	case f.kind != nil:
+	case status/100 == 2:
+		f.kind, f.detail, f.again = backends.ErrBadAnswer, "the answer cannot be understood", true
 	case status == http.StatusMovedPermanently || status == http.StatusBadRequest && region != "":
 		f.kind, f.region = backends.ErrBadAnswer, region
 		f.detail = "the bucket is in another region"
@@ -152,7 +154,7 @@ func byStatus(status int) (again bool, kind error) {
 		return false, backends.ErrNotExist
 	case http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
 		return false, backends.ErrChanged
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusConflict:
 		return true, backends.ErrBusy
 	}
 	return status/100 == 5 || status == http.StatusRequestTimeout, backends.ErrBadAnswer

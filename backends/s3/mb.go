@@ -115,19 +115,21 @@ func CreateBucket(ctx context.Context, o Options) error {
 	}
 	s := &Source{o: o, creds: creds, wire: newTransport(o)}
 	s.use(region)
-	if err := s.whose(ctx, o.Bucket); err != nil {
-		return fmt.Errorf("make bucket %s: %w", o.Bucket, err)
+	if region == defaultRegion {
+		if err := s.whose(ctx, o.Bucket); err != nil {
+			return fmt.Errorf("make bucket %s: %w", o.Bucket, err)
+		}
 	}
 	return s.make(ctx, o.Bucket, region)
 }
 
-// whose looks for the bucket first: in us-east-1 a second CreateBucket of one's own is a success, which also resets its access rights.
+// whose looks for the bucket first: in AWS's us-east-1 a second CreateBucket of one's own is a success, which also resets its access rights.
 func (s *Source) whose(ctx context.Context, bucket string) error {
 	status := 0
 	err := s.try(ctx, "look for", bucket, func(ctx context.Context) error {
 		_, err := s.api().HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(bucket)})
-		status = statusOf(err)
-		if status == http.StatusNotFound || status == http.StatusForbidden || status == http.StatusMovedPermanently || status == http.StatusBadRequest {
+		switch status = statusOf(err); status {
+		case http.StatusNotFound, http.StatusForbidden, http.StatusMovedPermanently, http.StatusBadRequest:
 			return nil
 		}
 		return err
@@ -135,12 +137,22 @@ func (s *Source) whose(ctx context.Context, bucket string) error {
 	if err != nil || status == http.StatusNotFound {
 		return err
 	}
+	return s.listed(ctx, bucket)
+}
+
+// listed tells whether a bucket that exists is among those of the account.
+func (s *Source) listed(ctx context.Context, bucket string) error {
 	out, err := s.api().ListBuckets(ctx, &s3.ListBucketsInput{Prefix: aws.String(bucket)})
 	if err != nil {
-		if f := understand(ctx, err); f != nil && f.kind == backends.ErrAuth { //nolint:errorlint // kinds are the sentinels themselves
+		switch f := understand(ctx, err); {
+		case f == nil:
+			return ctx.Err()
+		case f.kind == backends.ErrAuth: //nolint:errorlint // kinds are the sentinels themselves
 			return fmt.Errorf("%w: %s", f.kind, f.detail)
+		case s.o.Endpoint != "":
+			return nil // other services tell when they are asked for it
 		}
-		return ErrBucketTaken
+		return fmt.Errorf("%w, or these keys may not see that it is yours", ErrBucketTaken)
 	}
 	for _, b := range out.Buckets {
 		if aws.ToString(b.Name) == bucket {

@@ -37,9 +37,13 @@ type partState struct {
 	Sums   bool   `json:"sums"` // the service checks CRC64NVME
 }
 
+// partSize is the least that needs no more parts than services take, in whole MiB where it is more than the usual.
 func (p *putting) partSize() int64 {
 	least := (p.u.Size + maxParts - 1) / maxParts
-	return max(p.s.o.Write.PartSize, (least+mib-1)/mib*mib)
+	if usual := p.s.o.Write.PartSize; least <= usual {
+		return usual
+	}
+	return (least + mib - 1) / mib * mib
 }
 
 // inParts stores an object in parts, going on where an earlier try ended.
@@ -131,6 +135,11 @@ func (p *putting) goOn(ctx context.Context, st partState, resumed bool) (e backe
 	}
 	if err = p.sendParts(ctx, st, parts); err != nil {
 		return e, err
+	}
+	if !st.Sums { // nobody else will look at the whole
+		if _, err = p.checked(); err != nil {
+			return e, fmt.Errorf("put %s: %w", p.u.Name, err)
+		}
 	}
 	if e, err = p.finish(ctx, st, parts); errors.Is(err, backends.ErrChanged) {
 		p.abort(ctx, st)
@@ -312,7 +321,7 @@ func (p *putting) confirm(ctx context.Context, etag string) (backends.Entry, err
 		case !sameTag(st.Entry.Version, etag):
 			return broken() // somebody else was quick: it was stored, and replaced
 		case st.Entry.Size != p.u.Size || st.HasCRC && st.CRC64NVME != p.u.CRC64NVME:
-			return knownError{failure{kind: backends.ErrBadAnswer, detail: "other bytes were stored than sent"}}
+			return bad("other bytes were stored than sent")
 		}
 		e = st.Entry
 		if st.HasCRC {

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"studyfs/backends"
@@ -126,10 +127,7 @@ func (r *rangeReader) Close() error {
 // checkRange refuses every answer that is not the range asked for, of the version asked for. The SDK passes a 200 with the whole body,
 // a short 206 and a 206 of another place without a word.
 func checkRange(out *s3.GetObjectOutput, e backends.Entry, off, n int64) error {
-	status := 0
-	if raw, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok {
-		status = raw.StatusCode
-	}
+	status := rawStatus(out.ResultMetadata)
 	whole := status == http.StatusOK && off == 0 && n == e.Size
 	if status != http.StatusPartialContent && !whole {
 		return bad("status %d for a range", status)
@@ -142,6 +140,14 @@ func checkRange(out *s3.GetObjectOutput, e backends.Entry, off, n int64) error {
 		return bad("another range than asked for")
 	}
 	return nil
+}
+
+// rawStatus is the status of a good answer, which the SDK does not tell.
+func rawStatus(m middleware.Metadata) int {
+	if raw, ok := awsmiddleware.GetRawResponse(m).(*smithyhttp.Response); ok {
+		return raw.StatusCode
+	}
+	return 0
 }
 
 // checkHead refuses another version, another length, and an encoding that nobody asked for.

@@ -44,9 +44,10 @@ func (s *Source) Remove(ctx context.Context, e backends.Entry) error {
 
 // firstRemove asks for the removal under a condition that does not hold, of an object that is to be removed anyhow.
 func (s *Source) firstRemove(ctx context.Context, key, version string) error {
-	in := s.removal(key, aws.String(neverTag))
-	_, err := s.api().DeleteObject(ctx, in)
+	out, err := s.api().DeleteObject(ctx, s.removal(key, aws.String(neverTag)))
 	switch status := statusOf(err); {
+	case err == nil && rawStatus(out.ResultMetadata) != http.StatusNoContent:
+		return bad("status %d for a removal", rawStatus(out.ResultMetadata)) // the next try looks whether it is gone
 	case err == nil: // it is gone, as it should
 		s.able.deleting(backends.Unable)
 		return nil
@@ -69,7 +70,12 @@ func (s *Source) removal(key string, ifMatch *string) *s3.DeleteObjectInput {
 }
 
 func (s *Source) remove(ctx context.Context, key string, ifMatch *string) error {
-	_, err := s.api().DeleteObject(ctx, s.removal(key, ifMatch))
+	out, err := s.api().DeleteObject(ctx, s.removal(key, ifMatch))
+	if err == nil && rawStatus(out.ResultMetadata) != http.StatusNoContent {
+		if _, there, failed := s.look(ctx, key); failed != nil || there != "" { // a login page in between also says 200
+			return bad("status %d for a removal", rawStatus(out.ResultMetadata))
+		}
+	}
 	switch statusOf(err) {
 	case http.StatusNotFound:
 		return gone(err)

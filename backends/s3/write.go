@@ -165,7 +165,7 @@ func (p *putting) request() (*s3.PutObjectInput, error) {
 		in.ChecksumCRC64NVME = aws.String(encodeSum(p.u.CRC64NVME))
 	}
 	if sums != backends.Able { // so that the bytes are checked in any case
-		sum, err := p.md5(0, p.u.Size)
+		sum, err := p.checked()
 		if err != nil {
 			return nil, err
 		}
