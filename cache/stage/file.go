@@ -177,6 +177,7 @@ func (s *Stage) idle(ctx context.Context, find func() *item, busy bool) (*item, 
 			return it, nil
 		}
 		job := it.job
+		it.wanted++ // or it could be handed out again before we see that it is free
 		s.mu.Unlock()
 		job.cancel()
 		select {
@@ -184,6 +185,9 @@ func (s *Stage) idle(ctx context.Context, find func() *item, busy bool) (*item, 
 		case <-ctx.Done():
 		}
 		s.mu.Lock()
+		if it.wanted--; !it.gone {
+			s.enqueue(it)
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

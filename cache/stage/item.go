@@ -108,6 +108,7 @@ type item struct {
 	gone      bool // given up or stored: nothing of it is in the stage any more
 
 	writers, readers int
+	wanted           int       // callers that wait for its job to end
 	touched          time.Time // the last close, rename or change: being quiet counts from here
 	notBefore        time.Time // after a failure
 	express          bool      // somebody waits for it to be stored: quiet or not

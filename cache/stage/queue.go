@@ -31,7 +31,7 @@ func (q *queue) Pop() any {
 
 // due is when an item may be handed to the uploader; false: not before something happens to it. The caller holds mu.
 func (s *Stage) due(it *item) (time.Time, bool) {
-	if it.gone || it.job != nil || it.writers > 0 && !it.express || !it.mayGo() || s.inTheWay(it) {
+	if it.gone || it.job != nil || it.wanted > 0 || it.writers > 0 && !it.express || !it.mayGo() || s.inTheWay(it) {
 		return time.Time{}, false
 	}
 	at := it.touched.Add(s.o.Quiet)

@@ -1,0 +1,198 @@
+package stage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"studyfs/backends"
+)
+
+// do brings one job to the target. local is what reading the staged file said.
+func (u *Uploader) do(ctx context.Context, j *Job) (e backends.Entry, local, err error) {
+	if j.Undo {
+		return backends.Entry{Name: j.Name}, nil, u.undo(ctx, j)
+	}
+	act := decide(j)
+	if act == actAsk {
+		if act, err = u.ask(ctx, j); err != nil {
+			return e, nil, err
+		}
+	}
+	if act == actSkip {
+		return j.Base, nil, nil
+	}
+	if err := u.guard(ctx, j); err != nil {
+		return e, nil, err
+	}
+	switch act {
+	case actTouch:
+		return u.touch(ctx, j)
+	case actMarker:
+		e, err = u.marker(ctx, j)
+		return e, nil, err
+	case actPut, actLink, actAsk, actSkip:
+	}
+	return u.send(ctx, j)
+}
+
+// ask looks whether the target has the bytes already.
+func (u *Uploader) ask(ctx context.Context, j *Job) (action, error) {
+	examiner, ok := u.o.Dst.(backends.Examiner)
+	if !ok {
+		return actPut, nil
+	}
+	now, err := examiner.Examine(ctx, j.Base.Name)
+	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrPermission) { // keys that may only write
+		return actPut, nil
+	}
+	if err != nil {
+		return actAsk, err
+	}
+	return decideKnowing(j, now), nil
+}
+
+// guard keeps writes from a target that ignores their conditions, unless that is allowed: then it looks itself.
+func (u *Uploader) guard(ctx context.Context, j *Job) error {
+	prober, ok := u.o.Dst.(backends.Prober)
+	if !ok || prober.Abilities().Conditions != backends.Unable {
+		return nil
+	}
+	if !u.o.Unsafe {
+		return fmt.Errorf("upload: %w", backends.ErrUnsafe)
+	}
+	examiner, ok := u.o.Dst.(backends.Examiner)
+	if !ok || j.Kind == Dir {
+		return nil
+	}
+	now, err := examiner.Examine(ctx, objectName(j))
+	if errors.Is(err, backends.ErrNotExist) {
+		now, err = backends.Stored{}, nil
+	}
+	if err != nil {
+		return err
+	}
+	old := replaced(j)
+	mine := now.HasCRC && now.CRC64NVME == j.CRC64NVME && now.Entry.Size == j.Size
+	if now.Entry.Version != old.Version && !mine {
+		return fmt.Errorf("upload: %w", backends.ErrChanged)
+	}
+	return nil
+}
+
+// upload is what all kinds of objects have in common.
+func (u *Uploader) upload(j *Job) backends.Upload {
+	return backends.Upload{
+		Name: objectName(j), Dir: j.Kind == Dir, Old: replaced(j), Meta: Meta(j.Attr), Class: u.o.Class,
+		Resume: j.Resume,
+		Checkpoint: func(state []byte) error {
+			u.mu.Lock()
+			u.progress = true
+			u.mu.Unlock()
+			return j.Checkpoint(state)
+		},
+		Sent: func(n int64) {
+			u.mu.Lock()
+			u.stats.Bytes += n
+			u.mu.Unlock()
+			j.Sent(n)
+		},
+	}
+}
+
+// touch replaces metadata. What the service cannot copy keeps its old ones; what they are to be is remembered here in any case.
+func (u *Uploader) touch(ctx context.Context, j *Job) (e backends.Entry, local, err error) {
+	up := u.upload(j)
+	up.Class, up.Resume = j.Base.Class, nil
+	from := j.Base
+	from.Link = ""
+	e, err = u.o.Dst.Copy(ctx, from, up)
+	switch {
+	case errors.Is(err, backends.ErrArchived), errors.Is(err, backends.ErrTooLarge):
+		return j.Base, nil, nil
+	case errors.Is(err, backends.ErrNotExist) && j.Touch:
+		return e, nil, fmt.Errorf("touch: %w", backends.ErrChanged) // gone is one way to change
+	case errors.Is(err, backends.ErrNotExist):
+		return u.send(ctx, j)
+	}
+	return e, nil, err
+}
+
+// marker stores what stands for an empty directory. That there is one already is as good.
+func (u *Uploader) marker(ctx context.Context, j *Job) (backends.Entry, error) {
+	up := u.upload(j)
+	up.Resume, up.Checkpoint = nil, nil
+	e, err := u.o.Dst.Put(ctx, up, bytes.NewReader(nil))
+	if errors.Is(err, backends.ErrChanged) || errors.Is(err, backends.ErrExist) {
+		return backends.Entry{Name: j.Name, Dir: true}, nil
+	}
+	return e, err
+}
+
+// send stores the bytes of a staged file, or of a link.
+func (u *Uploader) send(ctx context.Context, j *Job) (e backends.Entry, local, err error) {
+	if j.Kind == Link {
+		e, err = u.put(ctx, j, strings.NewReader(j.Target))
+		return e, nil, err
+	}
+	b := &body{ctx: ctx, src: j.Body(), tap: u.tap}
+	e, err = u.put(ctx, j, b)
+	return e, b.failure(), err
+}
+
+func (u *Uploader) put(ctx context.Context, j *Job, r io.ReaderAt) (backends.Entry, error) {
+	up := u.upload(j)
+	up.Size, up.CRC64NVME = j.Size, j.CRC64NVME
+	u.mu.Lock()
+	if now := (sent{j.Size, j.CRC64NVME}); !slices.Contains(u.sent[j.ID], now) {
+		u.sent[j.ID] = append(u.sent[j.ID], now)
+	}
+	u.mu.Unlock()
+	return u.o.Dst.Put(ctx, up, r)
+}
+
+// isOurs reports whether what stands in a job's way is what an earlier try of it has stored, whose answer never came: because the file was
+// opened again just then. If so, it is what the next try replaces.
+func (u *Uploader) isOurs(ctx context.Context, j *Job) bool {
+	examiner, ok := u.o.Dst.(backends.Examiner)
+	u.mu.Lock()
+	tried := u.sent[j.ID]
+	u.mu.Unlock()
+	if !ok || j.Touch || len(tried) < 2 { // the last is what was just refused
+		return false
+	}
+	now, err := examiner.Examine(ctx, objectName(j))
+	if err != nil || !now.HasCRC || !slices.Contains(tried, sent{now.Entry.Size, now.CRC64NVME}) {
+		return false
+	}
+	return u.o.Stage.Rebase(j.ID, now.Entry) == nil
+}
+
+// undo removes what a try has left under a name that was given up, if it is that and nothing else, and took no other's place.
+func (u *Uploader) undo(ctx context.Context, j *Job) error {
+	examiner, ok := u.o.Dst.(backends.Examiner)
+	if !ok || j.Base != (backends.Entry{}) {
+		return nil
+	}
+	now, err := examiner.Examine(ctx, objectName(j))
+	switch {
+	case errors.Is(err, backends.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !now.HasCRC || now.CRC64NVME != j.CRC64NVME || now.Entry.Size != j.Size:
+		return nil
+	}
+	if !j.Settle(now.Entry) {
+		return nil
+	}
+	if err := u.o.Dst.Remove(ctx, now.Entry); err != nil && !errors.Is(err, backends.ErrChanged) {
+		return err
+	}
+	u.o.Gone(now.Entry.Name)
+	return nil
+}

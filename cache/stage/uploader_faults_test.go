@@ -1,0 +1,208 @@
+package stage
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"studyfs/backends"
+	"studyfs/backends/mem"
+)
+
+// 10 MiB at 1 MiB a second take 10 seconds, however many files go at once, and each of them moves all the time.
+func TestUploadKeepsToTheBandwidth(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		for i := range 5 {
+			r.file(fmt.Sprint("f", i), strings.Repeat("x", 2<<20))
+		}
+		begin := time.Now()
+		r.start(func(o *UploaderOptions) { o.Bandwidth = 1 << 20 })
+		for range 8 {
+			time.Sleep(time.Second)
+			r.u.tap.mu.Lock()
+			free := time.Until(r.u.tap.free)
+			r.u.tap.mu.Unlock()
+			if free > time.Second {
+				t.Errorf("%v ahead", free)
+			}
+		}
+		r.settled()
+		if took := time.Since(begin); took < 9900*time.Millisecond || took > 10500*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// A file is opened again while it goes out, and gets other bytes: only those count in the end. What had arrived of the first ones
+// stands in nobody's way.
+func TestUploadOfAFileThatChangesOnTheWay(t *testing.T) {
+	for _, arrived := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, r *rig) {
+			id := r.file("f", "first")
+			inside, goOn := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			wait := func(mem.Op) (err error) {
+				once.Do(func() {
+					close(inside)
+					<-goOn
+					err = backends.ErrUnreachable
+				})
+				return err
+			}
+			if arrived {
+				r.src.After(wait)
+			} else {
+				r.src.Before(wait)
+			}
+			r.start(nil)
+			<-inside
+			go func() {
+				time.Sleep(time.Second)
+				close(goOn)
+			}()
+			f, err := r.OpenFile(t.Context(), id, true)
+			r.must(err)
+			_, err = f.WriteAt([]byte("second"), 0)
+			r.must(err)
+			r.must(errors.Join(f.Flush(t.Context()), f.Close()))
+			r.settled()
+			r.holds("f", "second")
+		})
+	}
+}
+
+// A file is renamed while it goes out, and its bytes have arrived under the old name: they do not stay there.
+func TestUploadOfAFileThatIsRenamedOnTheWay(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.file("f.tmp", "bytes")
+		inside, goOn := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		r.src.After(func(mem.Op) (err error) {
+			once.Do(func() {
+				close(inside)
+				<-goOn
+				err = backends.ErrUnreachable
+			})
+			return err
+		})
+		gone := ""
+		r.start(func(o *UploaderOptions) { o.Gone = func(name string) { gone = name } })
+		<-inside
+		go func() {
+			time.Sleep(time.Second)
+			close(goOn)
+		}()
+		r.must(r.Rename(t.Context(), "f.tmp", "f", backends.Entry{}, false))
+		r.settled()
+		r.holds("f", "bytes")
+		if _, ok := r.src.Bytes("f.tmp"); ok || gone != "f.tmp" {
+			t.Errorf("under the old name: %v; gone %q", ok, gone)
+		}
+	})
+}
+
+// The machine is shut down in the middle of a large file: the next start sends only what is missing.
+func TestUploadGoesOnAfterARestart(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.src.SetPartSize(1 << 20)
+		r.file("f", strings.Repeat("x", 10<<20))
+		r.start(func(o *UploaderOptions) { o.Bandwidth = 1 << 20 })
+		time.Sleep(5500 * time.Millisecond)
+		r.end()
+		if n, ok := r.Lookup("f"); !ok || n.State != Staged {
+			t.Errorf("%+v", n)
+		}
+		r.must(r.Close())
+		r.bench = openBench(t, r.dir, nil)
+		r.start(nil)
+		r.settled()
+		if n := r.src.Counts().BytesOut; n > 11<<20 {
+			t.Errorf("%d bytes sent of 10 MiB", n)
+		}
+		if got, _ := r.src.Bytes("f"); len(got) != 10<<20 {
+			t.Errorf("%d bytes stored", len(got))
+		}
+	})
+}
+
+// A service that ignores conditions gets nothing unless people allow it; then others' files are safe as far as looking helps.
+func TestUploadToAnUnsafeTarget(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.src.SetAbilities(backends.Abilities{Conditions: backends.Unable})
+		r.src.PutBytes("theirs", []byte("theirs"))
+		r.file("f", "mine")
+		r.file("theirs", "mine")
+		r.start(nil)
+		time.Sleep(time.Hour)
+		if r.Totals().Paused != unsafeText || r.count("put") != 0 {
+			t.Errorf("paused %q, %d puts", r.Totals().Paused, r.count("put"))
+		}
+		r.end()
+		r.Resume()
+		r.start(func(o *UploaderOptions) { o.Unsafe = true })
+		if err := r.Wait(t.Context(), ""); !errors.Is(err, ErrUnfinished) {
+			t.Error(err)
+		}
+		r.holds("f", "mine")
+		r.holds("theirs", "theirs")
+	})
+}
+
+// One name is denied to these keys: the others go on, and it is tried again.
+func TestUploadOfADeniedName(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		var denied atomic.Bool
+		denied.Store(true)
+		r.src.Before(func(op mem.Op) error {
+			if op.Object == "secret" && denied.Load() {
+				return backends.ErrPermission
+			}
+			return nil
+		})
+		r.file("secret", "x")
+		r.file("f", "x")
+		r.start(nil)
+		time.Sleep(time.Minute)
+		if n := r.Totals(); n.Failed != 1 || n.Stored != 1 || n.Paused != "" {
+			t.Errorf("%+v", n)
+		}
+		denied.Store(false)
+		time.Sleep(6 * time.Minute)
+		r.holds("secret", "x")
+	})
+}
+
+// Whatever the service does, and however often, in the end all files are there, once and whole.
+func TestUploadThroughAnything(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		var mu sync.Mutex
+		rnd := rand.New(rand.NewPCG(1, 2))
+		fail := func(mem.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			errs := []error{backends.ErrBusy, backends.ErrUnreachable, backends.ErrBadAnswer, backends.ErrAuth, errors.New("odd"), nil, nil, nil, nil, nil, nil, nil}
+			return errs[rnd.IntN(len(errs))]
+		}
+		r.src.Before(fail)
+		r.src.After(fail)
+		r.src.SetPartSize(1000)
+		for i := range 60 {
+			r.file(fmt.Sprintf("d/f%d", i), strings.Repeat(fmt.Sprint(i), i*10))
+		}
+		r.start(func(o *UploaderOptions) { o.Rand = nil })
+		r.settled()
+		for i := range 60 {
+			r.holds(fmt.Sprintf("d/f%d", i), strings.Repeat(fmt.Sprint(i), i*10))
+		}
+		synctest.Wait()
+		if n := r.u.Stats(); n.Stored != 60 || n.Running != 0 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
