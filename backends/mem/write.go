@@ -77,8 +77,8 @@ func (s *Source) Bytes(key string) ([]byte, bool) {
 		return nil, false
 	}
 	b := make([]byte, o.Size)
-	if n, err := o.Body.ReadAt(b, 0); int64(n) < o.Size {
-		return nil, err == nil
+	if n, _ := o.Body.ReadAt(b, 0); int64(n) < o.Size {
+		return nil, false
 	}
 	return b, true
 }

@@ -386,3 +386,21 @@ func TestLargeCopyGoesInParts(t *testing.T) {
 		t.Errorf("copy of what was replaced: %v, %d uploads left", err, len(srv.Uploads("study")))
 	}
 }
+
+// What reaches AWS goes over TLS, where the body is not signed.
+func TestWriterConformanceOverTLS(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
+		srv := s3test.New(s3test.Options{MinPart: testPart})
+		h := httptest.NewTLSServer(srv)
+		t.Cleanup(func() { srv.Close(); h.Close() })
+		srv.CreateBucket("study")
+		srv.AddKey(s3test.AccessKey{ID: testID, Secret: testSecret})
+		o := options(h.URL)
+		o.Region, o.Transport, o.Write = "us-east-1", h.Client().Transport, WriteOptions{Threshold: 50 * testPart, PartSize: testPart}
+		return backendtest.Harness{
+			Source: open(t, o), Odd: true, Writes: true, Sizes: []int64{40*testPart + 1, 51 * testPart}, // above 2 MiB the service is asked before the body goes out
+			Put:    func(key string, body []byte) { srv.Put("study", "v2/001/"+key, s3test.Bytes(body)) },
+			Remove: func(key string) { srv.Delete("study", "v2/001/"+key) },
+		}
+	})
+}
