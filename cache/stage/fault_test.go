@@ -1,13 +1,19 @@
 package stage
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"studyfs/backends"
 )
 
 // faulty are histories that touch each kind of call on the disk.
@@ -139,4 +145,75 @@ func lookAfterFault(t *testing.T, tree map[string]*simFile, before, after moment
 		}
 	}
 	return judge(is, before.what, after.what)
+}
+
+// Before Linux 6.13, times of files tick every few milliseconds. A program that patched a header right after fsync had it neither synced by close,
+// nor, in a file that had just been copied from the source to be changed, kept at all.
+func TestAWriteWithinOneTickIsSeen(t *testing.T) {
+	dir, rec := fastDir(t), &recorder{}
+	w, err := openWorld(t, dir, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.end()
+	tick := time.Now().Truncate(time.Second)
+	sameTick := func(id ID) {
+		if err := os.Chtimes(filepath.Join(dir, fileName(id)), tick, tick); err != nil {
+			t.Fatal(err)
+		}
+	}
+	syncs := func(f *File) (n int) {
+		for _, o := range rec.log() {
+			if o.kind == opSync && o.path == fileName(f.ID()) {
+				n++
+			}
+		}
+		return n
+	}
+	f := w.create("a")
+	for want := 1; want < 4; want++ {
+		w.write(f, 0, 100)
+		sameTick(f.ID())
+		w.flush(f)
+		w.flush(f)
+		if n := syncs(f); n != want {
+			t.Fatalf("synced %d times after %d writes", n, want)
+		}
+	}
+	if got := f.Info().Attr.ModTime; !got.Equal(tick) {
+		t.Errorf("the file shows the time %v, not %v", got, tick)
+	}
+	w.close(f)
+
+	copied := func(name string) (ID, *File) {
+		n, err := w.s.Replace(t.Context(), backends.Entry{Name: name, Size: 3, Version: "1"}, Attr{Mode: 0o600}, func(_ context.Context, to io.WriterAt) error {
+			_, err := to.WriteAt([]byte("old"), 0)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := w.s.OpenFile(t.Context(), n.ID, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n.ID, f
+	}
+	id, f := copied("b")
+	l, err := lookAt(f.Local())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteAt([]byte("new"), 0)
+	tick = time.Unix(0, l.MTime+1) // the time of the copy, before it was notched
+	sameTick(id)
+	f.Close()
+	if _, ok := w.s.Lookup("b"); !ok {
+		t.Error("what was written was thrown away")
+	}
+	_, f = copied("c")
+	f.Close()
+	if _, ok := w.s.Lookup("c"); ok {
+		t.Error("a copy that nobody has changed stays")
+	}
 }

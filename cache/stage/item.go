@@ -84,6 +84,7 @@ type item struct {
 	touch   bool       // only metadata of base are to change
 	undo    bool       // what may lie at the target under name with this size and sum is ours, and unwanted
 	sealing sync.Mutex // one seal at a time; taken before mu
+	notches int64      // marks that were made; guarded by sealing
 
 	name     string
 	attr     Attr
@@ -131,14 +132,22 @@ func (it *item) named() bool {
 // saw notes what a look at the file has told. The caller holds mu.
 func (it *item) saw(l looked) {
 	it.size, it.blocks = l.Size, l.blocks
-	if l.mtime == it.wrote {
+	if d := it.wrote - l.MTime; d >= 0 && d <= notches { // it is the same, or has been notched
 		return
 	}
-	it.wrote = l.mtime
-	it.attr.ModTime = fromNanos(l.mtime)
+	it.wrote = l.MTime
+	it.attr.ModTime = fromNanos(l.MTime)
 	if it.changed.Before(it.attr.ModTime) {
 		it.changed = it.attr.ModTime
 	}
+}
+
+// sawAgain is saw after a restart: times alone are not synced, so that a crash may have left an older one.
+func (it *item) sawAgain(l looked) {
+	if it.sealed != nil && l.MTime < it.wrote {
+		it.wrote = l.MTime
+	}
+	it.saw(l)
 }
 
 // info is a snapshot. The caller holds mu.

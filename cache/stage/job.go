@@ -151,7 +151,11 @@ var errMoved = errors.New("it is still being written")
 const nvme = 0x9a6c9329ac4bc9b5
 
 func sumOf(ctx context.Context, f *os.File) (*uint64, error) {
-	table, buf := crc64.MakeTable(nvme), make([]byte, 1<<20)
+	l, err := lookAt(f)
+	if err != nil {
+		return nil, err
+	}
+	table, buf := crc64.MakeTable(nvme), make([]byte, min(l.Size+1, 1<<20)) // one more, to see the end at once
 	var sum uint64
 	for off := int64(0); ; {
 		if err := ctx.Err(); err != nil {

@@ -248,7 +248,7 @@ func (l *loader) settleFile(it *item) bool {
 		it.state, it.why = Quarantined, "its bytes cannot be read from the local disk"
 		return true
 	}
-	it.saw(seen)
+	it.sawAgain(seen)
 	switch {
 	case it.name == "" && seen.Size == 0: // it never got a name
 		return false

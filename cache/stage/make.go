@@ -174,16 +174,12 @@ func (s *Stage) Replace(ctx context.Context, e backends.Entry, a Attr, fill func
 	}
 	it := &item{id: id, kind: Regular, name: e.Name, attr: a, base: e, state: Writing}
 	if fill != nil {
-		if err := fill(ctx, &filler{s, id, f}); err != nil {
+		l, m, err := s.fill(ctx, filler{s, id, f}, e.Size, fill)
+		if err != nil {
 			s.undoFile(id, f)
 			return Info{}, err
 		}
-		l, err := lookAt(f)
-		if err != nil || l.Size != e.Size {
-			s.undoFile(id, f)
-			return Info{}, fmt.Errorf("copy to change: %w: %d bytes of %d", backends.ErrBadAnswer, l.Size, e.Size)
-		}
-		it.copied, it.size, it.blocks, it.wrote = &l.mark, l.Size, l.blocks, l.mtime
+		it.copied, it.size, it.blocks, it.wrote = &m, l.Size, l.blocks, l.MTime
 	}
 	if err := s.publish(it); err != nil {
 		s.undoFile(id, f)
@@ -198,6 +194,19 @@ func (s *Stage) Replace(ctx context.Context, e backends.Entry, a Attr, fill func
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return it.info(), nil
+}
+
+// fill makes a copy of size bytes, and returns the mark by which a change of it will show.
+func (s *Stage) fill(ctx context.Context, to filler, size int64, fill func(context.Context, io.WriterAt) error) (looked, mark, error) {
+	if err := fill(ctx, &to); err != nil {
+		return looked{}, mark{}, err
+	}
+	l, err := lookAt(to.f)
+	if err != nil || l.Size != size {
+		return l, mark{}, fmt.Errorf("copy to change: %w: %d bytes of %d", backends.ErrBadAnswer, l.Size, size)
+	}
+	m, err := s.disk.notch(fileName(to.id), to.f, l, 0)
+	return l, m, err
 }
 
 // filler is a staged file while it is made.

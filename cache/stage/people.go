@@ -258,14 +258,15 @@ func (s *Stage) Resolve(id ID, how Resolution, now backends.Entry) error {
 		if it.state != Conflict {
 			return fmt.Errorf("it is in no conflict: %w", backends.ErrExist)
 		}
+		as := conflictName(it.name, s.o.Now())
+		if other, implied := s.names.find(as); how == Both && (other != nil || implied) {
+			return fmt.Errorf("the name is taken: %w", backends.ErrExist)
+		}
 		it.state, it.why, it.resume, it.base = Staged, "", nil, now
 		it.touched = s.o.Now().Add(-s.o.Quiet)
 		if how == Both {
 			s.names.remove(it)
-			it.name, it.base = conflictName(it.name, s.o.Now()), backends.Entry{}
-			if other, implied := s.names.find(it.name); other != nil || implied {
-				return fmt.Errorf("the name is taken: %w", backends.ErrExist)
-			}
+			it.name, it.base = as, backends.Entry{}
 			s.names.add(it)
 		}
 		return nil

@@ -12,13 +12,12 @@ import (
 func (s *Stage) seal(it *item, f *os.File) error {
 	it.sealing.Lock()
 	defer it.sealing.Unlock()
-	l, err := lookAt(f) // before the sync: what is written after this shows
+	l, err := lookAt(f)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	it.saw(l)
-	m := l.mark
 	switch {
 	case it.gone: // removed while open: there is nothing to be found again
 		s.mu.Unlock()
@@ -26,11 +25,16 @@ func (s *Stage) seal(it *item, f *os.File) error {
 	case it.state == Quarantined:
 		s.mu.Unlock()
 		return fmt.Errorf("seal: %w", ErrDamaged)
-	case it.sealed != nil && *it.sealed == m, it.copied != nil && *it.copied == m:
+	case it.sealed != nil && *it.sealed == l.mark, it.copied != nil && *it.copied == l.mark:
 		s.mu.Unlock()
 		return nil
 	}
 	s.mu.Unlock()
+	it.notches++
+	m, err := s.disk.notch(fileName(it.id), f, l, it.notches) // before the sync: what is written after this shows
+	if err != nil {
+		return err
+	}
 	if err := s.disk.sync(fileName(it.id), f); err != nil {
 		return s.spoil(it, err)
 	}
