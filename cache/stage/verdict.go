@@ -80,9 +80,9 @@ func refusal(err error) string {
 
 // What the pauses are called. The uploader ends only those that it began itself.
 const (
-	authText = `the target refuses the keys: give new ones with "studyfs auth". Nothing is lost; uploads wait, and go on by themselves`
+	authText = `the target refuses the keys: they are revoked, expired or mistyped. Nothing is lost; uploads wait, and go on by themselves with new keys`
 	//nolint:lll // one sentence for humans
-	unsafeText = `the target takes uploads but ignores their conditions, so that two people could overwrite each other unseen. Nothing is uploaded unless you allow it with --unsafe-writes`
+	unsafeText = `the target takes uploads but ignores their conditions, so that two people could overwrite each other unseen. Nothing is uploaded unless you allow it with --unsafe-overwrite`
 )
 
 func conflictText(j *Job) string {
