@@ -55,6 +55,18 @@ type sourceConfig struct {
 	RequesterPays bool   `toml:"requester-pays" help:"agree to pay for the transfer"`
 	InsecureKeys  bool   `toml:"insecure-keys-file" help:"accept a keys file that others can read or that lies in a git repository"`
 
+	Write           bool       `toml:"write" help:"let files be copied in; they are kept safe on this disk, then uploaded (kind s3)"`
+	Delete          bool       `toml:"delete" help:"with --write: let stored files be deleted and renamed, too"`
+	Durability      durability `toml:"durability" help:"when closing a file returns: local (it is safe on this disk; default), remote (it is stored), relaxed (at once; only fsync waits)"`
+	StorageClass    string     `toml:"storage-class" help:"storage class of what is uploaded, such as STANDARD_IA (default: the bucket's)"`
+	BIDS            bidsRules  `toml:"bids" help:"check names against BIDS: off, bidsish (warn; default) or strict (do not upload what breaks the rules)"`
+	Owner           accountID  `toml:"owner" help:"account id of 12 digits: upload only into a bucket that belongs to it"`
+	UnsafeOverwrite bool       `toml:"unsafe-overwrite" help:"write even to a service that cannot keep two writers from overwriting each other"`
+	UploadParallel  int        `toml:"upload-parallel" help:"how many files to upload at once (default 8)"`
+	UploadBandwidth byteSize   `toml:"upload-bandwidth" help:"the most bytes to upload per second (default: no limit)"`
+	StageSize       byteSize   `toml:"stage-size" help:"how much may wait for its upload on this disk (default: what the disk has room for)"`
+	Quiet           duration   `toml:"quiet" flag:"hidden" help:"how long a file must be left alone before it is uploaded (default 5s)"`
+
 	Keyring string   `toml:"keyring" help:"mano's keyring file for beiwe: (default ~/.nrg-keyring.enc; its passphrase from NRG_KEYRING_PASS or asked for)"`
 	Section string   `toml:"section" flag:"no" help:"section of the keyring"`
 	Streams nameList `toml:"streams" help:"show only these streams of beiwe:, such as gps,calls"`
@@ -290,6 +302,8 @@ func (c sourceConfig) validate(name string) error {
 		return errors.New("url is missing; such as \"s3://bucket/prefix/\"")
 	case c.Kind == kindEmpatica && c.Keys == "":
 		return errors.New("keys is missing; such as \"file:KEYS.csv\"")
+	case c.Write && c.Kind != kindS3:
+		return fmt.Errorf("write: nothing can be written to a source of kind %s; only s3 takes files", c.Kind)
 	}
 	return nil
 }

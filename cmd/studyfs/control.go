@@ -20,20 +20,25 @@ import (
 
 // request is what a client asks a serving process over its control socket: one line of JSON, answered by one.
 type request struct {
-	Op    string `json:"op"` // status, stat, umount
-	Path  string `json:"path,omitempty"`
-	Force bool   `json:"force,omitempty"`
+	Op      string          `json:"op"` // status, stat, uploads, umount
+	Path    string          `json:"path,omitempty"`
+	Force   bool            `json:"force,omitempty"`
+	Uploads *uploadsRequest `json:"uploads,omitempty"`
 }
 
 type response struct {
 	Failure *failure      `json:"failure,omitempty"`
 	Mount   *mountStatus  `json:"mount,omitempty"`
 	Object  *objectStatus `json:"object,omitempty"`
+	Uploads []stageReport `json:"uploads,omitempty"`
+	Left    *leftover     `json:"left,omitempty"` // after an umount, in a second answer: what is not uploaded
 }
 
 const (
 	controlTimeout = 70 * time.Second // a stat may need a listing, which may take a minute
 	statusTimeout  = 5 * time.Second  // status needs nothing: who is slower hangs
+	listTimeout    = 15 * time.Second // so does a list of what is staged, but that may be long
+	farewell       = time.Second      // for the last words to a client that waits
 	maxRequest     = 64 << 10
 )
 
@@ -107,6 +112,8 @@ func (c *control) handle(conn *net.UnixConn) {
 	json.NewEncoder(conn).Encode(r) //nolint:errcheck // the client may be gone
 	if q.Op == "umount" && r.Failure == nil {
 		<-c.closing
+		conn.SetDeadline(time.Now().Add(farewell))               //nolint:errcheck // cannot fail on an open socket
+		json.NewEncoder(conn).Encode(response{Left: c.m.left()}) //nolint:errcheck // the client may be gone
 	}
 }
 
@@ -122,6 +129,15 @@ func (c *control) answer(q request) response {
 			return response{Failure: asFailure(q.Path, err)}
 		}
 		return response{Object: o}
+	case "uploads":
+		if q.Uploads == nil {
+			break
+		}
+		all, err := c.m.uploads(ctx, *q.Uploads)
+		if err != nil {
+			return response{Failure: asFailure(c.m.spec.Dir, err)}
+		}
+		return response{Uploads: all}
 	case "umount":
 		return response{Failure: c.m.unmount(q.Force)}
 	}
@@ -172,13 +188,16 @@ var errNoMount = errors.New("not a mount of studyfs")
 
 // ask sends one request to the process behind a socket. With an umount it returns only when that process has saved
 // everything.
-func ask(socket string, q request) (response, error) {
+func ask(ctx context.Context, socket string, q request) (response, error) {
 	var r response
 	patience := controlTimeout
-	if q.Op == "status" {
+	switch {
+	case q.Op == "status":
 		patience = statusTimeout
+	case q.Uploads != nil && !q.Uploads.asksService():
+		patience = listTimeout + q.Uploads.Patience
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var conn net.Conn
 	err := withShortPath(socket, func(short string) (err error) {
@@ -196,18 +215,22 @@ func ask(socket string, q request) (response, error) {
 	}
 	defer conn.Close()                         //nolint:errcheck // nothing to lose
 	conn.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // cannot fail on an open socket
+	defer context.AfterFunc(ctx, func() {
+		conn.SetDeadline(time.Now()) //nolint:errcheck // nor here
+	})()
 	if err := json.NewEncoder(conn).Encode(q); err != nil {
 		return r, fmt.Errorf("control socket: %w", err)
 	}
 	answer := bufio.NewReader(conn)
-	if err := json.NewDecoder(answer).Decode(&r); err != nil {
+	decoder := json.NewDecoder(answer)
+	if err := decoder.Decode(&r); err != nil {
 		return r, fmt.Errorf("control socket: no answer: %w", err)
 	}
 	if r.Failure != nil {
 		return r, r.Failure
 	}
 	if q.Op == "umount" {
-		conn.Read(make([]byte, 1)) //nolint:errcheck // its end is the news
+		decoder.Decode(&r) //nolint:errcheck // its end is the news; what it says before that is welcome
 	}
 	return r, nil
 }

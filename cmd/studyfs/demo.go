@@ -18,7 +18,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Use: "demo [DIR] [-- CMD ARGS...]", Short: "try it without keys, on made-up data",
 		Long: "Starts an S3 and a Beiwe server with made-up data inside this program and mounts them at DIR (default\n" +
 			"./" + demoDir + "): an Empatica organisation, an HCP-like and a BIDS-like bucket, a Beiwe study whose phones go on\n" +
-			"uploading. Ctrl-C unmounts and cleans up.\n" +
+			"uploading, and an empty bucket of a lab to copy files into. Ctrl-C unmounts and cleans up.\n" +
 			"With a command: runs it inside the mount, cleans up and exits with its code.\n" +
 			"With --servers: mounts nothing, prints one line of JSON with the addresses and the keys of the servers, and serves\n" +
 			"until interrupted, for any other client to try.",
@@ -91,11 +91,12 @@ func (a *app) showDemo(m *mountSpec, dir string) error {
 	}
 	defer s.stop()
 	where := quote(dir)
-	a.sayPlain("An Empatica organisation, a Beiwe study, an HCP-like and a BIDS-like bucket are folders now. In another terminal, try:",
+	a.sayPlain("An Empatica organisation, a Beiwe study, an HCP-like, a BIDS-like and a lab's bucket are folders now. In another terminal, try:",
 		"  ls -lR "+where+"/empatica | head -40",
 		"  head -n 3 "+where+"/empatica/*/*/participant_data/*/*/digital_biomarkers/*/*_eda.csv",
 		"  ls -l "+where+"/beiwe/*/*/gps | tail -3        # and again half a minute later: phones upload",
 		"  find "+where+"/bids -name '*.nii*' -ls; "+self()+" status",
+		"  cp -r "+where+"/bids/* "+where+"/lab; "+self()+" uploads watch        # it is uploaded; Ctrl-C",
 		"Ctrl-C here unmounts it and removes everything again.")
 	select {
 	case <-ctx.Done():

@@ -22,6 +22,7 @@ const (
 	hcpPrefix      = "HCP_1200/"
 	bidsBucket     = "bids-demo"
 	bidsPrefix     = ""
+	labBucket      = "study" // empty, for files to be copied into
 )
 
 // demo is the embedded servers and what clients must know of them.
@@ -50,7 +51,7 @@ func (k demoKey) csv(address string) []byte {
 
 // startDemo starts the server on a free port of this machine only.
 func startDemo() (*demo, error) {
-	d := &demo{buckets: []string{empaticaBucket, hcpBucket, bidsBucket}, admin: newDemoKey(), empatica: newDemoKey()}
+	d := &demo{buckets: []string{empaticaBucket, hcpBucket, bidsBucket, labBucket}, admin: newDemoKey(), empatica: newDemoKey()}
 	store := s3test.New(s3test.Options{Region: demoRegion, Now: time.Now, Seed: demoSeed})
 	for _, bucket := range d.buckets {
 		store.CreateBucket(bucket)
@@ -85,12 +86,13 @@ func (d *demo) close() {
 // sources are the demo's folders.
 func (d *demo) sources() []sourceSpec {
 	base := sourceSpec{Kind: kindS3, Endpoint: d.endpoint, Region: demoRegion, KeysCSV: d.admin.csv(""), KeysFrom: "the demo"}
-	empatica, hcp, bids := base, base, base
+	empatica, hcp, bids, lab := base, base, base, base
 	empatica.Name, empatica.Kind, empatica.Bucket, empatica.Prefix = "empatica", kindEmpatica, empaticaBucket, empaticaPrefix
 	empatica.KeysCSV = d.empatica.csv(empatica.url())
 	hcp.Name, hcp.Kind, hcp.Bucket, hcp.Prefix = "hcp", kindHCP, hcpBucket, hcpPrefix
 	bids.Name, bids.Bucket, bids.Prefix = "bids", bidsBucket, bidsPrefix
-	return []sourceSpec{d.beiwe.source(), bids, empatica, hcp}
+	lab.Name, lab.Bucket, lab.Write = "lab", labBucket, &writeSpec{}
+	return []sourceSpec{d.beiwe.source(), bids, empatica, hcp, lab}
 }
 
 // fillDemo puts the sample data into the buckets.

@@ -28,15 +28,18 @@ func (s *sourceSpec) readKeys(c sourceConfig) (notices []string, err error) {
 	if !ok {
 		scheme, rest = "file", c.Keys
 	}
-	s.KeysFrom = rest
+	s.KeysFrom, s.KeysRef = rest, scheme+":"+rest
 	switch scheme {
 	case "file":
+		if path, err := filepath.Abs(expandHome(rest)); err == nil {
+			s.KeysRef = "file:" + path
+		}
 		s.KeysCSV, notices, err = readKeysFile(expandHome(rest), c.InsecureKeys)
 	case "cmd":
 		s.KeysFrom = "the output of " + rest
 		s.KeysCSV, err = keysFromCommand(rest)
 	case "aws-profile":
-		s.KeysFrom, s.Profile = "", rest
+		s.KeysFrom, s.KeysRef, s.Profile = "", "", rest
 		return nil, nil
 	default:
 		return nil, &failure{

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"studyfs/backends"
 	"studyfs/backends/beiwe"
 	"studyfs/backends/s3"
 	"studyfs/cache"
+	"studyfs/cache/stage"
 )
 
 // liveSource is an open source.
@@ -22,8 +24,10 @@ type liveSource struct {
 	progress func() []beiwe.Progress // nil where fetches are too short to tell of
 	end      func() error            // nil where nothing has to end
 	store    *cache.Store
-	trouble  error    // the root could not be listed
-	notices  []string // for whoever mounts
+	writing  *writing                    // nil where nothing is written
+	room     atomic.Pointer[cache.Store] // what gives way to staged files; nil for now
+	trouble  error                       // the root could not be listed
+	notices  []string                    // for whoever mounts
 }
 
 // remote is the far side of a source.
@@ -34,9 +38,9 @@ type remote interface {
 
 // close saves what later mounts can use. It works after a failed opening, too.
 func (s *liveSource) close() error {
-	var err error
+	err := s.endWriting()
 	if s.store != nil {
-		err = s.store.Close()
+		err = errors.Join(err, s.store.Close())
 	}
 	if s.end != nil {
 		err = errors.Join(err, s.end())
@@ -44,8 +48,60 @@ func (s *liveSource) close() error {
 	return err
 }
 
-// openSource opens a source and its cache and lists its root.
-func (m *mountServer) openSource(ctx context.Context, s *liveSource) error {
+// openSource opens a source and its cache and lists its root. What is staged for it is opened first: that needs nobody,
+// and says at once if somebody else has it.
+func (m *mountServer) openSource(ctx context.Context, s *liveSource) (err error) {
+	if s.spec.Write != nil {
+		if err := m.openStageOf(ctx, s); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil { // so that "studyfs uploads" can look after it
+				err = errors.Join(err, s.endWriting())
+			}
+		}()
+	}
+	if err := m.openStore(ctx, s); err != nil {
+		return err
+	}
+	if s.spec.Write == nil {
+		return nil
+	}
+	return s.beginWriting()
+}
+
+func (m *mountServer) openStageOf(ctx context.Context, s *liveSource) (err error) {
+	s.writing, err = openWriting(ctx, m.spec.places(), s.spec, m.log, stage.Options{
+		MakeRoom: func(n int64) {
+			if store := s.room.Load(); store != nil {
+				store.MakeRoom(n)
+			}
+		},
+		Changed: func(c backends.Change) {
+			if f := m.fs.Load(); f != nil {
+				f.Changed(m.spec.folder(s.spec), c)
+			}
+		},
+	})
+	return err
+}
+
+// beginWriting starts the uploads, now that there is a cache that what has been uploaded becomes part of.
+func (s *liveSource) beginWriting() error {
+	s.room.Store(s.store)
+	return s.writing.begin(s.remote, s.store)
+}
+
+// endWriting stops the uploads and notes down what they leave.
+func (s *liveSource) endWriting() error {
+	if s.writing == nil {
+		return nil
+	}
+	return s.writing.end()
+}
+
+// openStore connects to a source, opens its cache and lists its root.
+func (m *mountServer) openStore(ctx context.Context, s *liveSource) error {
 	if err := m.connect(ctx, s); err != nil {
 		if errors.Is(err, backends.ErrAuth) { // nothing signed was sent yet
 			return noKeys(s.spec)
@@ -68,7 +124,7 @@ func (m *mountServer) openSource(ctx context.Context, s *liveSource) error {
 	if err != nil {
 		return explainSource(s.spec, err)
 	}
-	if len(entries) == 0 {
+	if len(entries) == 0 && s.spec.Write == nil {
 		s.notices = append(s.notices, s.emptyNotice())
 	}
 	return s.confirm(ctx)
@@ -167,7 +223,7 @@ func (m *mountServer) connect(ctx context.Context, s *liveSource) error {
 	if err != nil {
 		return err
 	}
-	m.remember(s.spec, "")
+	m.remember(s.spec, func(*known) {})
 	remote, err := beiwe.Open(ctx, o)
 	if err != nil {
 		return err
@@ -183,22 +239,23 @@ func (m *mountServer) connectS3(ctx context.Context, s *liveSource) error {
 	if err != nil {
 		return err
 	}
-	known := m.recall(s.spec)
+	before := m.recall(s.spec)
+	o.Write.Abilities = before.abilities()
 	ask, cancel := ctx, context.CancelFunc(func() {})
-	if known.Region != "" {
+	if before.Region != "" {
 		ask, cancel = context.WithTimeout(ctx, regionPatience)
 	}
 	defer cancel()
 	remote, err := s3.Open(ask, o)
-	if err != nil && isUnreachable(err) && ctx.Err() == nil && known.Region != "" && o.Region == "" {
-		o.Region = known.Region
+	if err != nil && isUnreachable(err) && ctx.Err() == nil && before.Region != "" && o.Region == "" {
+		o.Region = before.Region
 		remote, err = s3.Open(ctx, o)
 	}
 	if err != nil {
 		return err
 	}
 	s.remote, s.region = remote, remote.Region
-	m.remember(s.spec, remote.Region())
+	m.remember(s.spec, func(k *known) { k.Region = remote.Region() })
 	return nil
 }
 
@@ -209,6 +266,9 @@ func s3Options(s sourceSpec, t timeouts, log *slog.Logger) (s3.Options, error) {
 	o := s3.Options{
 		Bucket: s.Bucket, Prefix: s.Prefix, Region: s.Region, Endpoint: s.Endpoint, RequesterPays: s.RequesterPays,
 		Timeouts: t.s3(), Log: log, Now: time.Now,
+	}
+	if s.Write != nil {
+		o.Write = s3.WriteOptions{Owner: string(s.Write.Owner), UnsafeOverwrite: s.Write.Unsafe}
 	}
 	switch {
 	case s.Anonymous:

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+
+	"studyfs/backends"
 )
 
 // known is what is remembered of a source from one mount to the next. No secret is among it.
@@ -11,6 +13,23 @@ type known struct {
 	Kind   string `json:"kind"`
 	URL    string `json:"url"`
 	Region string `json:"region"`
+	// Conditions and Checksums are what the service has shown of its abilities when something was written.
+	Conditions backends.Ability `json:"conditions,omitempty"`
+	Checksums  backends.Ability `json:"checksums,omitempty"`
+}
+
+func (k known) abilities() backends.Abilities {
+	return backends.Abilities{Conditions: k.Conditions, Checksums: k.Checksums}
+}
+
+// learn takes over what is known by now; what has not been tried again stays.
+func (k *known) learn(a backends.Abilities) {
+	if a.Conditions != backends.Untried {
+		k.Conditions = a.Conditions
+	}
+	if a.Checksums != backends.Untried {
+		k.Checksums = a.Checksums
+	}
 }
 
 func (p places) knownFile(sourceID string) string {
@@ -30,11 +49,18 @@ func (p places) recall(sourceID string) known {
 }
 
 // remember keeps what helps the next mount. Failing at it costs one request then.
-func (m *mountServer) remember(s sourceSpec, region string) {
-	k := known{Kind: s.Kind, URL: s.url(), Region: region}
-	p := m.spec.places()
+func (m *mountServer) remember(s sourceSpec, change func(*known)) {
+	if err := m.spec.places().remember(s, change); err != nil {
+		m.log.Warn("cannot remember what is known of a source", "err", err)
+	}
+}
+
+func (p places) remember(s sourceSpec, change func(*known)) error {
+	k := p.recall(s.id())
+	k.Kind, k.URL = s.Kind, s.url()
+	change(&k)
 	if p.recall(s.id()) == k {
-		return
+		return nil
 	}
 	text, err := json.Marshal(k)
 	if err == nil {
@@ -47,7 +73,5 @@ func (m *mountServer) remember(s sourceSpec, region string) {
 	if err == nil {
 		err = os.Rename(tmp, p.knownFile(s.id()))
 	}
-	if err != nil {
-		m.log.Warn("cannot remember the region", "err", err)
-	}
+	return err
 }

@@ -26,8 +26,15 @@ A DIR that does not exist is created below an existing directory, and removed ag
 has died left mounted at DIR is cleared first. A keys file that others can read, or that git keeps, is refused; one
 that git does not ignore is warned of.
 
-Nothing is ever written to a source. Exit code 3: mounted, but not every source answered.`,
-		Example: "  studyfs mount empatica:keys.csv ~/empatica\n  studyfs mount beiwe:beiwe.onnela ~/beiwe --lock gps\n  studyfs mount s3://openneuro.org/ds000001/ ~/ds1 --anonymous",
+With --write, files can be copied into sources of kind s3. Closing a file returns when it is safe on this disk
+(--durability); it is uploaded when nobody has touched it for 5 seconds, however long the network is away, also by the
+next mount. Nothing that others have stored meanwhile is overwritten. Stored files are deleted or renamed only with
+--delete. studyfs uploads shows what is on its way; studyfs umount --flush waits for it. Without --write, nothing is
+ever written to a source.
+
+Exit code 3: mounted, but not every source answered. 75: another process writes to this source from this machine.`,
+		Example: "  studyfs mount empatica:keys.csv ~/empatica\n  studyfs mount beiwe:beiwe.onnela ~/beiwe --lock gps\n  studyfs mount s3://openneuro.org/ds000001/ ~/ds1 --anonymous\n" +
+			"  studyfs mount s3://lab-data/study1/ ~/study1 --profile lab --write",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return nil

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -15,8 +18,12 @@ func (a *app) runCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "run SOURCE... -- CMD ARGS...", Short: "run a command inside a private mount",
 		Long: "Mounts the sources at a private temporary directory, runs CMD with that as its current directory (also in\n" +
-			"STUDYFS_MOUNT), unmounts, and exits with CMD's code (128+n if signal n ended it). Sources as for mount.",
-		Example: "  studyfs run empatica:keys.csv -- python3 analyse.py\n  studyfs run s3://bucket/study/ --profile lab -- sh -c 'ls | wc -l'",
+			"STUDYFS_MOUNT), unmounts, and exits with CMD's code (128+n if signal n ended it). Sources as for mount.\n\n" +
+			"With --write it unmounts only when all that CMD has left in the mount is stored: a batch system may delete this\n" +
+			"machine's disk after it. If that is not to be (it was told to end, the keys are refused, a file is in conflict), it\n" +
+			"exits with 75 whatever CMD did, and says what is left.",
+		Example: "  studyfs run empatica:keys.csv -- python3 analyse.py\n  studyfs run s3://bucket/study/ --profile lab -- sh -c 'ls | wc -l'\n" +
+			"  studyfs run s3://bucket/study/ --write -- ./fit-models --out derivatives/models",
 		RunE: func(c *cobra.Command, args []string) error {
 			dash := c.ArgsLenAtDash()
 			if dash < 0 || dash == len(args) {
@@ -82,9 +89,51 @@ func (a *app) runInside(m *mountSpec, command []string) error {
 				cmd.Process.Signal(sig) //nolint:errcheck // gone already is fine
 			}
 		case err := <-ended:
-			return commandStatus(err)
+			if !m.writes() {
+				return commandStatus(err)
+			}
+			return a.storeAll(m, commandStatus(err))
 		}
 	}
+}
+
+// storeAll waits until all is stored that a command has written; else it is what the user must know of.
+func (a *app) storeAll(m *mountSpec, status error) error {
+	ctx, release := interruptible()
+	defer release()
+	var all []*waiting
+	left := &leftover{}
+	for _, r := range stagesOf(ctx, m.places().socketOf(m.Dir), uploadsRequest{Limit: -1}) {
+		all = append(all, r.waiting(a, nil))
+		left.Files, left.Bytes = left.Files+r.report.Uploads.moving(), left.Bytes+r.report.Uploads.BytesLeft
+	}
+	if left.Files > 0 {
+		a.say(fmt.Sprintf("storing %s (%s)", countFiles(left.Files), humanBytes(left.Bytes)))
+	}
+	a.waitAll(ctx, all, "")
+	var unstored error
+	switch {
+	case len(all) == 0:
+		unstored = &failure{What: m.Dir, Why: "the mount went away before all was stored", Do: "studyfs uploads ls", Code: exitTryAgain}
+	case ctx.Err() != nil:
+		unstored = &failure{What: m.Dir, Why: "interrupted before all was stored", Do: "studyfs uploads run goes on with it on this machine", Code: exitTryAgain}
+	default:
+		unstored = waitVerdict(context.WithoutCancel(ctx), all, "", 0)
+	}
+	if unstored == nil {
+		return status
+	}
+	if status != nil {
+		a.say("the command ended with " + status.Error())
+	}
+	f := *asFailure(m.Dir, unstored)
+	f.Code = exitTryAgain
+	return &f
+}
+
+// writes tells that something can be written to one of the sources.
+func (m *mountSpec) writes() bool {
+	return slices.ContainsFunc(m.Sources, func(s sourceSpec) bool { return s.Write != nil })
 }
 
 // fromTerminal reports whether sig most likely came from the keyboard: then the command has had it, too.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"studyfs/backends"
 	"studyfs/cache"
 	"studyfs/fs"
 )
@@ -118,17 +119,29 @@ func (m *mountServer) open(ctx context.Context) (readiness, error) {
 	return r, nil
 }
 
+// maxKey is how many bytes the whole key of an object may have.
+const maxKey = 1024
+
 func (m *mountServer) mount() error {
 	var trees []fs.Tree
+	writes := false
 	for _, s := range m.sources {
-		if s.store != nil {
-			trees = append(trees, fs.Tree{Name: m.spec.folder(s.spec), Store: s.store})
+		if s.store == nil {
+			continue
 		}
+		t := fs.Tree{Name: m.spec.folder(s.spec), Store: s.store}
+		if w := s.writing; w != nil && !w.ended() {
+			t.Stage, t.Delete, t.MaxName = w.stage, s.spec.Write.Delete, maxKey-len(s.spec.Prefix)
+			t.Writer, _ = s.remote.(backends.Writer)
+			writes = true
+		}
+		trees = append(trees, t)
 	}
 	f, err := fs.New(fs.Options{
 		Dir: m.spec.Dir, FsName: m.spec.fsName(), Trees: trees, AllowOther: m.spec.AllowOther,
 		Passthrough: !m.spec.NoPassthrough, CacheDir: m.spec.CacheDir,
-		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: m.log, Now: time.Now,
+		XAttrs: writes, // they cost ls -l two requests per file
+		UID:    uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: m.log, Now: time.Now,
 	})
 	if err != nil {
 		return fmt.Errorf("mount: %w", err)
@@ -171,6 +184,7 @@ func (m *mountServer) close(ctx context.Context) {
 			m.log.WarnContext(ctx, "saving the cache", "err", err)
 		}
 	}
+	m.tellLeft(ctx)
 	if m.spec.RemoveDir {
 		if err := os.Remove(m.spec.Dir); err != nil {
 			m.log.WarnContext(ctx, "removing the directory that was made for the mount", "err", err)
@@ -178,5 +192,19 @@ func (m *mountServer) close(ctx context.Context) {
 	}
 	if m.control != nil {
 		m.control.close()
+	}
+}
+
+// tellLeft says what is not uploaded to whoever reads our output: whoever unmounts is told by the control socket.
+func (m *mountServer) tellLeft(ctx context.Context) {
+	left := m.left()
+	if left.done() {
+		return
+	}
+	m.log.InfoContext(ctx, "not all is uploaded", "files", left.Files, "bytes", left.Bytes, "stalled", left.Stalled, "open", left.Open)
+	if m.spec.Log == "" {
+		for _, line := range left.lines() {
+			fmt.Fprintln(os.Stderr, "studyfs: "+line)
+		}
 	}
 }

@@ -41,8 +41,10 @@ type sourceSpec struct {
 	RequesterPays bool   `json:"requester_pays,omitempty"`
 	KeysCSV       []byte `json:"keys_csv,omitempty"`  // a keys file as it is
 	KeysFrom      string `json:"keys_from,omitempty"` // where that came from, for messages
+	KeysRef       string `json:"keys_ref,omitempty"`  // the same as the configuration writes it, to read them again
 
 	Beiwe *beiweSpec `json:"beiwe,omitempty"` // of that kind; Bucket and all that goes with it is empty then
+	Write *writeSpec `json:"write,omitempty"` // nil: nothing is ever written
 }
 
 // id stays the same over runs, and over new keys for the same place.
@@ -213,9 +215,16 @@ func (l *loaded) unknownSource(arg string) error {
 func (l *loaded) build(name string, c sourceConfig, wrongURL int) (sourceSpec, []string, error) {
 	if c.Kind == kindBeiwe {
 		s, err := l.buildBeiwe(name, c)
+		if err == nil {
+			s.Write, err = l.buildWrite(s, c)
+		}
 		return s, nil, err
 	}
-	return buildS3(name, c, wrongURL)
+	s, notices, err := buildS3(name, c, wrongURL)
+	if err == nil {
+		s.Write, err = l.buildWrite(s, c)
+	}
+	return s, notices, err
 }
 
 func buildS3(name string, c sourceConfig, wrongURL int) (s sourceSpec, notices []string, err error) {

@@ -10,6 +10,7 @@ import (
 
 	"studyfs/backends"
 	"studyfs/backends/beiwe"
+	"studyfs/cache/stage"
 )
 
 // statusSchema changes only if a reader of an older one would be misled; new fields do not change it.
@@ -45,6 +46,7 @@ type sourceStatus struct {
 	Bytes       bytesStatus       `json:"bytes"`
 	Listing     listingStatus     `json:"listing"`
 	Uploads     uploadStatus      `json:"uploads"`
+	Write       *writeStatus      `json:"write,omitempty"`    // of a source that can be written to
 	Fetching    []beiwe.Progress  `json:"fetching,omitempty"` // what is on its way, where that takes long
 	Errors      []failure         `json:"errors"`
 }
@@ -91,14 +93,61 @@ type listingStatus struct {
 
 // uploadStatus is all zero on read-only sources.
 type uploadStatus struct {
-	Staged    int64 `json:"staged"`
-	Uploading int64 `json:"uploading"`
-	Stored    int64 `json:"stored"`
-	Conflict  int64 `json:"conflict"`
-	Parked    int64 `json:"parked"`
-	Failed    int64 `json:"failed"`
-	Orphan    int64 `json:"orphan"`
-	BytesLeft int64 `json:"bytes_left"`
+	Writing     int    `json:"writing"` // open for writing
+	Staged      int    `json:"staged"`
+	Uploading   int    `json:"uploading"`
+	Stored      int    `json:"stored"` // since the mount
+	Conflict    int    `json:"conflict"`
+	Parked      int    `json:"parked"`
+	Failed      int    `json:"failed"`
+	Orphan      int    `json:"orphan"`
+	Quarantined int    `json:"quarantined"`
+	BytesLeft   int64  `json:"bytes_left"`
+	Paused      string `json:"paused,omitempty"` // why nothing is uploaded now
+}
+
+func newUploadStatus(t stage.Totals) uploadStatus {
+	return uploadStatus{
+		Writing: t.Writing, Staged: t.Staged, Uploading: t.Uploading, Stored: t.Stored, Conflict: t.Conflict, Parked: t.Parked,
+		Failed: t.Failed, Orphan: t.Orphan, Quarantined: t.Quarantined, BytesLeft: t.BytesLeft, Paused: t.Paused,
+	}
+}
+
+// stalled counts what waits for somebody's decision.
+func (u uploadStatus) stalled() int {
+	return u.Conflict + u.Parked + u.Failed + u.Orphan + u.Quarantined
+}
+
+// moving counts what is on its way.
+func (u uploadStatus) moving() int { return u.Staged + u.Uploading }
+
+// writeStatus is how a source is written to, and what its service has shown to be able to do.
+type writeStatus struct {
+	Delete     bool   `json:"delete"`
+	Durability string `json:"durability"`
+	BIDS       string `json:"bids"`
+	Conditions string `json:"conditions"` // untried, able, unable: whether it refuses to overwrite what is not known
+	Checksums  string `json:"checksums"`  // whether it checks and tells checksums of whole objects
+}
+
+func abilityName(a backends.Ability) string {
+	switch a {
+	case backends.Able:
+		return "able"
+	case backends.Unable:
+		return "unable"
+	case backends.Untried:
+	}
+	return "untried"
+}
+
+// status tells how a source is written to.
+func (w *writing) status() *writeStatus {
+	can := w.places.recall(w.spec.id()).abilities()
+	return &writeStatus{
+		Delete: w.spec.Write.Delete, Durability: w.spec.Write.durability(), BIDS: w.spec.Write.BIDS.profile().String(),
+		Conditions: abilityName(can.Conditions), Checksums: abilityName(can.Checksums),
+	}
 }
 
 // objectStatus is what status PATH tells.
@@ -112,6 +161,8 @@ type objectStatus struct {
 	ModTime      *time.Time `json:"mtime,omitempty"`
 	ETag         string     `json:"etag,omitempty"`
 	StorageClass string     `json:"storage_class,omitempty"`
+	Sent         int64      `json:"sent,omitempty"`     // bytes of a staged file that have been uploaded
+	Warnings     []string   `json:"warnings,omitempty"` // about the name of a staged file
 	Tier         string     `json:"tier,omitempty"`
 	Error        string     `json:"error,omitempty"`
 }
@@ -123,6 +174,7 @@ func (m *mountServer) status() *mountStatus {
 	st.Memory.InUse, st.Memory.Limit = m.cache.Memory()
 	for _, s := range m.sources {
 		one := s.status()
+		st.ReadOnly = st.ReadOnly && one.ReadOnly
 		one.Dir, one.Passthrough = path.Join(m.spec.Dir, m.spec.folder(s.spec)), st.Passthrough
 		st.Sources = append(st.Sources, one)
 	}
@@ -141,6 +193,10 @@ func (s *liveSource) status() sourceStatus {
 		st.Bytes = bytesStatus{In: n.BytesIn, Out: n.BytesOut}
 		st.Listing.HiddenKeys = n.HiddenKeys
 		trouble = s.remote.Trouble()
+	}
+	if s.writing != nil {
+		st.ReadOnly = false
+		st.Uploads, st.Write = newUploadStatus(s.writing.held().Totals), s.writing.status()
 	}
 	if s.progress != nil {
 		st.Fetching = s.progress()
@@ -177,7 +233,11 @@ func (m *mountServer) stat(ctx context.Context, name string) (*objectStatus, err
 	if !e.ModTime.IsZero() {
 		o.ModTime = &e.ModTime
 	}
-	if !e.Dir {
+	switch i := info.Staged; {
+	case i.ID != 0:
+		o.State, o.Size, o.ModTime, o.Sent, o.Warnings, o.Error = i.State.String(), i.Size, &i.Attr.ModTime, i.Sent, i.Warnings, i.Err
+		o.Tier = tierName(backends.Online)
+	case !e.Dir:
 		o.State, o.Tier = info.State.String(), tierName(e.Tier)
 	}
 	return o, nil

@@ -62,7 +62,7 @@ func TestDeadSocket(t *testing.T) {
 	if err := os.Rename(kept, socket); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ask(socket, request{Op: "status"}); !errors.Is(err, errNoMount) {
+	if _, err := ask(t.Context(), socket, request{Op: "status"}); !errors.Is(err, errNoMount) {
 		t.Errorf("a dead socket: %v; want %v", err, errNoMount)
 	}
 	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
@@ -82,7 +82,7 @@ func TestControlConversation(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.close()
-	_, err = ask(p.socketOf("/mnt/x"), request{Op: "dance"})
+	_, err = ask(t.Context(), p.socketOf("/mnt/x"), request{Op: "dance"})
 	if codeOf(err) != exitError || !strings.Contains(err.Error(), "another version") {
 		t.Errorf("unknown request: %v; want it to say so", err)
 	}

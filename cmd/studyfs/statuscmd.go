@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ func (a *app) showStatus(p places, args []string, asJSON bool) error {
 		return err
 	}
 	if below == "" {
-		r, err := ask(socket, request{Op: "status"})
+		r, err := ask(context.Background(), socket, request{Op: "status"})
 		if err != nil || r.Mount == nil {
 			return noMount(args[0], err)
 		}
@@ -84,7 +85,7 @@ func (a *app) showStatus(p places, args []string, asJSON bool) error {
 		}
 		return printMounts(a.out, []mountStatus{*r.Mount})
 	}
-	r, err := ask(socket, request{Op: "stat", Path: below})
+	r, err := ask(context.Background(), socket, request{Op: "stat", Path: below})
 	if err != nil || r.Object == nil {
 		return noMount(args[0], err)
 	}
@@ -102,7 +103,7 @@ func allMounts(p places) []mountStatus {
 		return mounts
 	}
 	for _, socket := range sockets {
-		if r, err := ask(socket, request{Op: "status"}); err == nil && r.Mount != nil {
+		if r, err := ask(context.Background(), socket, request{Op: "status"}); err == nil && r.Mount != nil {
 			mounts = append(mounts, *r.Mount)
 		}
 	}
@@ -186,6 +187,7 @@ func printMounts(w io.Writer, mounts []mountStatus) error {
 		}
 		for _, s := range m.Sources {
 			printFetching(w, s)
+			printUploads(w, s)
 		}
 	}
 	return nil
@@ -205,6 +207,21 @@ func printFetching(w io.Writer, s sourceStatus) {
 		fmt.Fprintf(w, "  %s%s of %s to %s: %d files, %s%s, for %s\n", what, strings.Join(f.Streams, ", "), f.From, f.To, //nolint:errcheck // said already
 			f.Objects, humanBytes(f.Bytes), of, time.Duration(f.Seconds*float64(time.Second)).Round(time.Second))
 	}
+}
+
+// printUploads tells how a source is written to and what is on its way there.
+func printUploads(w io.Writer, s sourceStatus) {
+	if s.Write == nil {
+		return
+	}
+	extra := ""
+	if s.Write.Delete {
+		extra = ", stored files can be deleted"
+	}
+	if s.Write.Conditions == "unable" {
+		extra += ", the service cannot keep two writers apart"
+	}
+	fmt.Fprintf(w, "  %s can be written to (durability %s, bids %s%s): %s\n", s.Dir, s.Write.Durability, s.Write.BIDS, extra, s.Uploads.summary()) //nolint:errcheck // said already
 }
 
 func hiddenNote(m mountStatus) string {
@@ -240,6 +257,12 @@ func printObject(w io.Writer, o *objectStatus) error {
 	row("storage class", o.StorageClass)
 	if o.Tier != "online" {
 		row("tier", o.Tier)
+	}
+	if o.Sent > 0 {
+		row("uploaded", fmt.Sprintf("%s (%d %%)", humanBytes(o.Sent), 100*o.Sent/max(o.Size, 1)))
+	}
+	for _, text := range o.Warnings {
+		row("warning", text)
 	}
 	row("error", o.Error)
 	return t.Flush()
