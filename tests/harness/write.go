@@ -77,11 +77,55 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
 }
 
-// Drain returns when all that was closed below a mount is uploaded.
+// Drain returns when all that was closed below a mount is uploaded. Whatever waits for a person fails the test.
 func (e *Env) Drain(dir string) {
 	e.t.Helper()
 	if r := e.Run("uploads", "wait", dir); r.Code != 0 {
-		e.t.Fatalf("uploads wait: exit %d\n%s%s\n%s", r.Code, r.Out, r.Err, e.Run("uploads", "ls").Out)
+		e.t.Fatalf("uploads wait: exit %d\n%s%s\n%.4000s", r.Code, r.Out, r.Err, e.Run("uploads", "ls").Out)
+	}
+}
+
+// Item is one staged thing as `studyfs uploads ls --json` tells it.
+type Item struct {
+	Name  string `json:"name"`
+	State string `json:"state"`
+	Error string `json:"error"`
+}
+
+// Uploads returns what is not stored of all stages of this home.
+func (e *Env) Uploads() []Item {
+	e.t.Helper()
+	r := e.Run("uploads", "ls", "--json")
+	var report struct {
+		Stages []struct {
+			Items []Item `json:"items"`
+		} `json:"stages"`
+	}
+	if err := json.Unmarshal([]byte(r.Out), &report); err != nil {
+		e.t.Fatalf("uploads ls: exit %d, %v\n%.4000s%s", r.Code, err, r.Out, r.Err)
+	}
+	var all []Item
+	for _, s := range report.Stages {
+		all = append(all, s.Items...)
+	}
+	return all
+}
+
+// Settle returns when nothing below a mount goes on by itself any more; others than that may wait for a person. They are counted by state.
+func (e *Env) Settle(dir string) map[string]int {
+	e.t.Helper()
+	for deadline := time.Now().Add(5 * time.Minute); ; {
+		r := e.Run("uploads", "wait", dir)
+		states := map[string]int{}
+		for _, item := range e.Uploads() {
+			states[item.State]++
+		}
+		if states["staged"]+states["uploading"] == 0 {
+			return states
+		}
+		if time.Now().After(deadline) {
+			e.t.Fatalf("uploads wait: exit %d, %v\n%s%s", r.Code, states, r.Out, r.Err)
+		}
 	}
 }
 

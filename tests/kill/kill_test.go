@@ -99,7 +99,7 @@ func (c *campaign) one(t *testing.T, below, record string) {
 		t.Fatalf("the writer failed before the mount was killed: %s", fails[len(fails)-1])
 	}
 	for _, r := range c.srv.Requests() {
-		if r.Status == 0 && (r.Op == "PutObject" || r.Op == "UploadPart") {
+		if r.Status == 0 && (r.Op == s3test.OpPut || r.Op == s3test.OpPart) {
 			c.result.inFlight++
 			break
 		}

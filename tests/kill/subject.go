@@ -63,7 +63,7 @@ func (s *Studyfs) Kill(t testing.TB) {
 // Drain is part of Subject.
 func (s *Studyfs) Drain(t testing.TB, _ func() bool) {
 	t.Helper()
-	s.Env.Drain(s.Dir())
+	s.Env.Settle(s.Dir()) // files that were open are orphans now, and wait for somebody
 }
 
 // Rclone is `rclone mount --vfs-cache-mode writes`, what people use today: the same campaign tells how it compares.
