@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"studyfs/backends/s3/s3test"
 	"studyfs/tests/harness"
 )
@@ -145,7 +147,7 @@ func saveOne(path string, body []byte, sync bool) error {
 		return err
 	}
 	if sync {
-		if err := f.Sync(); err != nil {
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
 			f.Close()
 			return err
 		}
@@ -193,11 +195,12 @@ func (p *protocol) save(name string, body []byte) error {
 		return err
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, err := p.journal.Write(make([]byte, 100)); err != nil {
+	_, err = p.journal.Write(make([]byte, 100))
+	p.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	return p.journal.Sync()
+	return unix.Fdatasync(int(p.journal.Fd()))
 }
 
 // rcloneMount mounts an empty bucket with rclone and returns where; "" without rclone.
