@@ -116,13 +116,11 @@ func (v Verdict) Bad() bool { return len(v.Lost)+len(v.Torn)+len(v.NeverClosed) 
 
 // String counts, and names the first few.
 func (v Verdict) String() string {
-	text := fmt.Sprintf("%d lost, %d torn, %d never closed but stored, %d renames left both names", len(v.Lost), len(v.Torn), len(v.NeverClosed), len(v.Both))
+	text := []string{fmt.Sprintf("%d lost, %d torn, %d never closed but stored, %d renames left both names", len(v.Lost), len(v.Torn), len(v.NeverClosed), len(v.Both))}
 	for _, names := range [][]string{v.Lost, v.Torn, v.NeverClosed} {
-		if len(names) > 0 {
-			text += "\n\t" + strings.Join(names[:min(len(names), 10)], "\n\t")
-		}
+		text = append(text, names[:min(len(names), 10)]...)
 	}
-	return text
+	return strings.Join(text, "\n\t")
 }
 
 // Judge compares the record with the sums of what is in the bucket, by name.
