@@ -28,11 +28,14 @@ func (d *rwDir) Rename(ctx context.Context, name string, newParent fusefs.InodeE
 	}
 	ctx, done := patient(ctx)
 	defer done()
+	over := to.GetChild(newName)
 	var err error
 	if flags&unix.RENAME_EXCHANGE != 0 {
 		err = d.exchange(ctx, name, to, newName)
 	} else {
-		err = d.o.retried(func() error { return d.rename(ctx, name, to, newName, flags&unix.RENAME_NOREPLACE != 0) })
+		if err = d.o.retried(func() error { return d.rename(ctx, name, to, newName, flags&unix.RENAME_NOREPLACE != 0) }); err == nil && over != d.GetChild(name) {
+			lost(over)
+		}
 	}
 	if err == nil {
 		d.touch()

@@ -28,6 +28,20 @@ type placed interface {
 	move(to string)
 }
 
+// named is a file whose name can be taken from it while it is open.
+type named struct{ lost atomic.Bool }
+
+// lose notes that the file has no name any more.
+func (n *named) lose() { n.lost.Store(true) }
+
+// links is how many names it has.
+func (n *named) links() uint32 {
+	if n.lost.Load() {
+		return 0
+	}
+	return 1
+}
+
 // rwDir is a directory of a writable tree.
 type rwDir struct {
 	fusefs.Inode
@@ -48,7 +62,7 @@ func (o *overlay) node(it item) fusefs.InodeEmbedder {
 	case it.kind == stage.Dir:
 		return o.dir(it.name)
 	case it.kind == stage.Link:
-		l := &rwLink{o: o}
+		l := &rwLink{o: o, born: it}
 		l.move(it.name)
 		return l
 	case it.staged:

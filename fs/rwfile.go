@@ -21,6 +21,7 @@ const copyPart = 1 << 20
 // node.
 type rwFile struct {
 	fusefs.Inode
+	named
 	o *overlay
 	version
 }
@@ -37,6 +38,7 @@ func (f *rwFile) item(ctx context.Context) (item, error) {
 // Getattr shows the version that this node is, whatever became of the name.
 func (f *rwFile) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	f.o.fill(storedItem(f.e), &out.Attr)
+	out.Nlink = f.links()
 	out.SetTimeout(f.o.attrTimeout(storedItem(f.e)))
 	return 0
 }
@@ -132,19 +134,20 @@ func (o *overlay) copyOut(ctx context.Context, e backends.Entry, w io.WriterAt) 
 	return nil
 }
 
-// rwLink is a symbolic link of a writable tree.
+// rwLink is a symbolic link of a writable tree. Like a file it is one version: another target is another node.
 type rwLink struct {
 	fusefs.Inode
 	noMeta
 	spot
-	o *overlay
+	o    *overlay
+	born item // as it was when the node was made: where it leads never changes
 }
 
-// item is the link, or ErrChanged where the name leads to something else by now.
+// item is the link as it is shown now. One that has lost its name, or been stored, stays for whoever has found it just before.
 func (l *rwLink) item(ctx context.Context) (item, error) {
 	it, err := l.o.lookup(ctx, l.path())
 	if errors.Is(err, backends.ErrNotExist) || err == nil && l.o.identity(it) != l.StableAttr() {
-		return it, backends.ErrChanged
+		return l.born, nil
 	}
 	return it, err
 }
@@ -153,11 +156,7 @@ func (l *rwLink) item(ctx context.Context) (item, error) {
 func (l *rwLink) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
 	ctx, done := patient(ctx)
 	defer done()
-	it, err := l.item(ctx)
-	if err != nil {
-		return nil, l.o.fail(ctx, "readlink", l.path(), err)
-	}
-	target, err := l.o.target(ctx, it)
+	target, err := l.o.target(ctx, l.born)
 	return []byte(target), l.o.fail(ctx, "readlink", l.path(), err)
 }
 

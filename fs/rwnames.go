@@ -190,12 +190,24 @@ func (*rwDir) Tmpfile(context.Context, uint32, uint32, *fuse.EntryOut) (*fusefs.
 func (d *rwDir) Unlink(ctx context.Context, name string) syscall.Errno {
 	ctx, done := patient(ctx)
 	defer done()
+	node := d.GetChild(name)
 	err := d.o.retried(func() error { return d.o.unlink(ctx, d.below(name)) })
 	if err == nil {
+		lost(node)
 		d.touch()
 		err = d.o.keep(ctx, d.path())
 	}
 	return d.o.fail(ctx, "unlink", d.below(name), err)
+}
+
+// lost tells a node that it has no name any more.
+func lost(n *fusefs.Inode) {
+	if n == nil {
+		return
+	}
+	if f, ok := n.Operations().(interface{ lose() }); ok {
+		f.lose()
+	}
 }
 
 // Rmdir removes an empty directory. What stands for an empty one at the source may always go.

@@ -22,6 +22,7 @@ import (
 type staged struct {
 	fusefs.Inode
 	spot
+	named
 	o     *overlay
 	id    stage.ID
 	open  flows
@@ -59,6 +60,7 @@ func (s *staged) fill(info stage.Info, out *fuse.AttrOut) {
 	it := item{name: info.Name, kind: stage.Regular, staged: true, info: info}
 	it.info.ID = s.id
 	s.o.fill(it, &out.Attr)
+	out.Nlink = s.links()
 	if n := s.atime.Load(); n != 0 {
 		at := time.Unix(0, n)
 		out.SetTimes(&at, nil, nil)
