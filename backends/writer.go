@@ -53,6 +53,13 @@ type Writer interface {
 	Remove(ctx context.Context, e Entry) error
 }
 
+// Metered is a body that is read no faster than it may be sent. A Writer that reads it for anything else, a checksum, reads
+// what Unmetered returns.
+type Metered interface {
+	io.ReaderAt
+	Unmetered() io.ReaderAt
+}
+
 // Stored is what a service knows of one object without its bytes being read.
 type Stored struct {
 	Entry     Entry

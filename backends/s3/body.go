@@ -45,9 +45,17 @@ func (b *body) err() error {
 	return b.bad
 }
 
+// unsent is a piece that is read, but not sent.
+func (p *putting) unsent(off, n int64) io.Reader {
+	if m, ok := p.r.(backends.Metered); ok {
+		return (&putting{r: m.Unmetered()}).body(off, n)
+	}
+	return p.body(off, n)
+}
+
 // sum reads a piece through a hash.
 func (p *putting) sum(h hash.Hash, off, n int64) error {
-	_, err := io.Copy(h, p.body(off, n))
+	_, err := io.Copy(h, p.unsent(off, n))
 	return err
 }
 
@@ -69,7 +77,7 @@ var errSum = errors.New("the bytes to be sent have another checksum than was tol
 // checked returns the MD5 of the whole body, and makes sure of its checksum on the way: for services that do not look at that.
 func (p *putting) checked() ([]byte, error) {
 	h, crc := md5.New(), crc64.New(sums()) //nolint:gosec // what ETags and Content-MD5 are
-	if _, err := io.Copy(io.MultiWriter(h, crc), p.body(0, p.u.Size)); err != nil {
+	if _, err := io.Copy(io.MultiWriter(h, crc), p.unsent(0, p.u.Size)); err != nil {
 		return nil, err
 	}
 	if crc.Sum64() != p.u.CRC64NVME {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"studyfs/backends"
 )
 
 // pace says how many uploads may run at once: half as many after the target said that it is too much, one more after as many
@@ -125,6 +127,8 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
+var _ backends.Metered = (*body)(nil)
+
 // body is what is sent of a job: read through the tap, and it remembers whether reading it failed here.
 type body struct {
 	ctx context.Context //nolint:containedctx // of this one upload: ReadAt has none
@@ -145,18 +149,31 @@ func (b *body) ReadAt(p []byte, off int64) (n int, err error) {
 				return n, err
 			}
 		}
-		k, err := b.src.ReadAt(p[n:end], off+int64(n))
+		k, err := b.read(p[n:end], off+int64(n))
 		n += k
-		if err != nil && err != io.EOF {
-			b.mu.Lock()
-			b.err = err
-			b.mu.Unlock()
-		}
 		if err != nil || n == len(p) {
 			return n, err
 		}
 	}
 }
+
+// read reads at once.
+func (b *body) read(p []byte, off int64) (int, error) {
+	n, err := b.src.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		b.mu.Lock()
+		b.err = err
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+// Unmetered returns the same bytes for checksums: they are not sent.
+func (b *body) Unmetered() io.ReaderAt { return readerAt(b.read) }
+
+type readerAt func(p []byte, off int64) (int, error)
+
+func (r readerAt) ReadAt(p []byte, off int64) (int, error) { return r(p, off) }
 
 // failure is why the local disk did not give the body; nil where it did.
 func (b *body) failure() error {

@@ -81,6 +81,10 @@ func objectName(j *Job) string {
 // replaced is what lies under the object's own name and is to be replaced. A link and a file of one name lie under two.
 func replaced(j *Job) backends.Entry {
 	old := j.Base
+	if j.Touch { // also of the object of a link, which is a file to it
+		old.Link = ""
+		return old
+	}
 	if old == (backends.Entry{}) || asLink(old) != (j.Kind == Link) || old.Dir != (j.Kind == Dir) {
 		return backends.Entry{}
 	}
