@@ -53,7 +53,9 @@ type setup struct {
 	ReadOnly         []string // names of trees that cannot, even so
 	Delete           bool     // what is stored in them may be deleted
 	Quota            int64
-	Patience         int // seconds after which a test hangs; 0: 30
+	Eager            bool // what is staged is uploaded all the time, as soon as nobody writes to it
+	Others           bool // other users may come in
+	Patience         int  // seconds after which a test hangs; 0: 30
 }
 
 type object struct {
@@ -143,7 +145,7 @@ func (s *server) start() error {
 	var err error
 	s.fs, err = New(Options{
 		Dir: s.o.Dir, FsName: "test:source", Trees: trees, XAttrs: s.o.XAttrs, Passthrough: !s.o.NoPassthrough,
-		CacheDir: s.o.Cache, UID: 1234, GID: 2345, Log: slog.New(slog.NewTextHandler(&s.log, nil)), writableMount: s.o.Writable,
+		CacheDir: s.o.Cache, UID: 1234, GID: 2345, Log: slog.New(slog.NewTextHandler(&s.log, nil)), writableMount: s.o.Writable, AllowOther: s.o.Others,
 	})
 	if err != nil {
 		return err
@@ -240,6 +242,8 @@ type mounted struct {
 	t   *testing.T
 	in  io.Writer
 	out *bufio.Scanner
+
+	eager bool
 }
 
 func mount(t *testing.T, o setup) *mounted {
@@ -275,7 +279,7 @@ func mount(t *testing.T, o setup) *mounted {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	m := &mounted{dir: o.Dir, t: t, in: in, out: bufio.NewScanner(out)}
+	m := &mounted{eager: o.Eager, dir: o.Dir, t: t, in: in, out: bufio.NewScanner(out)}
 	m.out.Buffer(nil, 1<<20)
 	hung := time.AfterFunc(time.Duration(cmp.Or(o.Patience, 30))*time.Second, func() { // killing the server ends every call on the mount
 		fmt.Fprintln(os.Stderr, "the mount hung; killing its server")

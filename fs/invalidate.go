@@ -9,6 +9,7 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 
 	"studyfs/backends"
+	"studyfs/cache/stage"
 )
 
 // Bounds of what waits to be told to the kernel; beyond them it is told to look at everything again.
@@ -116,7 +117,7 @@ func (v *invalidator) takeBack(d *fusefs.Inode, names map[string]bool) {
 			continue
 		}
 		v.answered(d.NotifyEntry(base))
-		if link, ok := strings.CutSuffix(base, linkSuffix); writable && ok {
+		if link, ok := strings.CutSuffix(base, stage.LinkSuffix); writable && ok {
 			v.answered(d.NotifyEntry(link))
 		}
 	}

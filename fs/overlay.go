@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// linkSuffix ends the name of an object that stands for a symbolic link; its body says where that leads. The
-	// convention is rclone's.
-	linkSuffix = ".rclonelink"
 	// maxTarget is how long a link's target may be: PATH_MAX without its NUL. A longer object is a file of that name.
 	maxTarget = 4095
 	// maxPart is the longest name in a directory, maxName the longest name of an object.
@@ -48,7 +45,7 @@ type item struct {
 	kind   stage.Kind
 	staged bool
 	info   stage.Info     // where staged
-	e      backends.Entry // where not: what the source has there. Of most links that is the object with linkSuffix
+	e      backends.Entry // where not: what the source has there. Of most links that is the object with stage.LinkSuffix
 }
 
 // newOverlay returns nil for a tree that nobody may write to.
@@ -86,7 +83,7 @@ func storedItem(e backends.Entry) item {
 
 // linkName is the name of the link that an object stands for, if it does.
 func linkName(e backends.Entry) (string, bool) {
-	name, ok := strings.CutSuffix(e.Name, linkSuffix)
+	name, ok := strings.CutSuffix(e.Name, stage.LinkSuffix)
 	_, base := backends.Split(name)
 	return name, ok && base != "" && !e.Dir && e.Size > 0 && e.Size <= maxTarget
 }
@@ -111,7 +108,7 @@ func (o *overlay) stored(ctx context.Context, name string) (item, error) {
 	if !errors.Is(err, backends.ErrNotExist) {
 		return item{}, err
 	}
-	e, lerr := o.entry(ctx, name+linkSuffix)
+	e, lerr := o.entry(ctx, name+stage.LinkSuffix)
 	if lerr != nil {
 		return item{}, lerr
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -179,7 +178,7 @@ func (o *overlay) moveStaged(ctx context.Context, m move) error {
 // key is the name of the object that something is stored as.
 func key(name string, k stage.Kind) string {
 	if k == stage.Link {
-		return name + linkSuffix
+		return name + stage.LinkSuffix
 	}
 	return name
 }
@@ -211,7 +210,7 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 	}
 	a, _ := o.attrOf(m.from)
 	e, err := o.dst.Copy(ctx, m.from.e, backends.Upload{
-		Name: key(m.new, m.from.kind), Size: m.from.e.Size, Old: over, Meta: metadata(a), Class: m.from.e.Class,
+		Name: key(m.new, m.from.kind), Size: m.from.e.Size, Old: over, Meta: stage.Meta(a), Class: m.from.e.Class,
 	})
 	if err != nil {
 		return fmt.Errorf("rename what is stored: %w", err)
@@ -235,14 +234,4 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 func (o *overlay) tell(name string) {
 	dir, _ := backends.Split(name)
 	o.t.fs.Changed(o.t.name, backends.Change{Dir: dir, Names: []string{name}})
-}
-
-// metadata is what is kept with an object so that other programs, rclone above all, find the same attributes.
-func metadata(a stage.Attr) map[string]string {
-	return map[string]string{
-		"mtime": fmt.Sprintf("%d.%09d", a.ModTime.Unix(), a.ModTime.Nanosecond()),
-		"mode":  strconv.FormatUint(uint64(a.Mode&0o7777), 8),
-		"uid":   strconv.FormatUint(uint64(a.UID), 10),
-		"gid":   strconv.FormatUint(uint64(a.GID), 10),
-	}
 }

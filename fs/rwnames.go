@@ -21,14 +21,14 @@ func (o *overlay) mayHold(name string, k stage.Kind) error {
 	case stage.Dir:
 		key += "/"
 	case stage.Link:
-		key += linkSuffix
+		key += stage.LinkSuffix
 	case stage.Regular:
 	}
 	_, base := backends.Split(strings.TrimSuffix(key, "/"))
 	switch {
 	case len(base) > maxPart, len(key) > o.maxName:
 		return refuse("name", syscall.ENAMETOOLONG)
-	case !backends.ValidName(name), name == reserved, strings.HasSuffix(name, linkSuffix):
+	case !backends.ValidName(name), name == reserved, strings.HasSuffix(name, stage.LinkSuffix):
 		return refuse("name", syscall.EINVAL)
 	}
 	return nil

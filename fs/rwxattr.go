@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"studyfs/backends"
 	"studyfs/cache/stage"
 )
 
@@ -86,7 +87,7 @@ func (o *overlay) setxattr(it item, attr string, value []byte, flags uint32) err
 		return refuse("setxattr", syscall.EOPNOTSUPP)
 	}
 	if strings.HasPrefix(attr, xattrPrefix) {
-		return refuse("setxattr", syscall.EPERM)
+		return nil // cp -a and mv bring along what was shown of another file: that is not kept, and no failure
 	}
 	a, _ := o.attrOf(it)
 	if err := mayKeep(a.XAttrs, attr, value, flags); err != nil {
@@ -184,7 +185,7 @@ func (s *staged) Getxattr(ctx context.Context, attr string, dest []byte) (uint32
 	if !strings.HasPrefix(attr, userPrefix) {
 		return 0, syscall.ENODATA
 	}
-	it, err := s.item()
+	it, err := s.item(ctx)
 	if err != nil {
 		return 0, s.o.fail(ctx, "getxattr", s.path(), err)
 	}
@@ -193,7 +194,7 @@ func (s *staged) Getxattr(ctx context.Context, attr string, dest []byte) (uint32
 
 // Listxattr names those that Getxattr has a value for.
 func (s *staged) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Errno) {
-	it, err := s.item()
+	it, err := s.item(ctx)
 	if err != nil {
 		return 0, s.o.fail(ctx, "listxattr", s.path(), err)
 	}
@@ -202,7 +203,7 @@ func (s *staged) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Er
 
 // Setxattr keeps user.*.
 func (s *staged) Setxattr(ctx context.Context, attr string, value []byte, flags uint32) syscall.Errno {
-	it, err := s.item()
+	it, err := s.item(ctx)
 	if err == nil {
 		err = s.o.setxattr(it, attr, value, flags)
 	}
@@ -211,16 +212,20 @@ func (s *staged) Setxattr(ctx context.Context, attr string, value []byte, flags 
 
 // Removexattr forgets what Setxattr kept.
 func (s *staged) Removexattr(ctx context.Context, attr string) syscall.Errno {
-	it, err := s.item()
+	it, err := s.item(ctx)
 	if err == nil {
 		err = s.o.removexattr(it, attr)
 	}
 	return s.o.fail(ctx, "removexattr", s.path(), err)
 }
 
-func (s *staged) item() (item, error) {
-	info, err := s.info(nil)
-	return stagedItem(info), err
+// item is what stands under the name now.
+func (s *staged) item(ctx context.Context) (item, error) {
+	it, err := s.o.lookup(ctx, s.path())
+	if err == nil && it.kind != stage.Regular {
+		err = backends.ErrChanged
+	}
+	return it, gone(err)
 }
 
 // Getxattr answers user.*.

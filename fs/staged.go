@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,6 +28,10 @@ type staged struct {
 	id    stage.ID
 	open  flows
 	atime atomic.Int64 // set by a program, in Unix nanoseconds; 0: not
+
+	mu      sync.Mutex // guards what follows
+	handles map[*stage.File]bool
+	last    *stage.Attr // what programs that have it open have set since it has no name; nil: nothing
 }
 
 func (o *overlay) stagedNode(info stage.Info) *staged {
@@ -35,20 +40,62 @@ func (o *overlay) stagedNode(info stage.Info) *staged {
 	return s
 }
 
-// info is what the stage knows of the file: by an open handle even when its name is gone.
-func (s *staged) info(fh fusefs.FileHandle) (stage.Info, error) {
+// info is what is known of the file: by an open handle even when its name is gone. Where it was stored meanwhile, or was a copy that
+// nobody changed, it is what its name shows now, and not ESTALE: the kernel asks for permissions in the course of an open, and looks a name up
+// again only once.
+func (s *staged) info(ctx context.Context, fh fusefs.FileHandle) (stage.Info, error) {
 	if h, ok := fh.(interface{ opened() *stagedHandle }); ok {
 		return h.opened().f.Info(), nil
 	}
 	if info, ok := s.o.stage.Lookup(s.path()); ok && info.ID == s.id {
 		return info, nil
 	}
-	return stage.Info{}, backends.ErrChanged
+	if f := s.anyOpen(); f != nil {
+		return f.Info(), nil
+	}
+	ctx, done := patient(ctx)
+	defer done()
+	it, err := s.o.lookup(ctx, s.path())
+	if s.lost.Load() || err == nil && it.kind != stage.Regular {
+		return stage.Info{}, backends.ErrChanged
+	}
+	if err != nil {
+		return stage.Info{}, gone(err)
+	}
+	now := stage.Info{ID: s.id, Name: it.name, Size: sizeOfItem(it)}
+	now.Attr, now.Changed = s.o.attrOf(it)
+	return now, nil
+}
+
+// anyOpen is one of the handles, nil if there is none.
+func (s *staged) anyOpen() *stage.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for f := range s.handles {
+		return f
+	}
+	return nil
+}
+
+// hold and drop note who has it open.
+func (s *staged) hold(f *stage.File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.handles == nil {
+		s.handles = map[*stage.File]bool{}
+	}
+	s.handles[f] = true
+}
+
+func (s *staged) drop(f *stage.File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.handles, f)
 }
 
 // Getattr shows the file as it is now: the kernel writes to the local file without telling.
 func (s *staged) Getattr(ctx context.Context, fh fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	info, err := s.info(fh)
+	info, err := s.info(ctx, fh)
 	if err != nil {
 		return s.o.fail(ctx, "getattr", s.path(), err)
 	}
@@ -58,7 +105,11 @@ func (s *staged) Getattr(ctx context.Context, fh fusefs.FileHandle, out *fuse.At
 
 func (s *staged) fill(info stage.Info, out *fuse.AttrOut) {
 	it := item{name: info.Name, kind: stage.Regular, staged: true, info: info}
-	it.info.ID = s.id
+	s.mu.Lock()
+	if s.last != nil {
+		it.info.Attr = *s.last
+	}
+	s.mu.Unlock()
 	s.o.fill(it, &out.Attr)
 	out.Nlink = s.links()
 	if n := s.atime.Load(); n != 0 {
@@ -99,6 +150,7 @@ func emptied(f *stage.File) error {
 // handle decides how the bytes will flow, as for a stored version.
 func (s *staged) handle(f *stage.File, writable bool) (fusefs.FileHandle, uint32) {
 	h := stagedHandle{s: s, f: f, flow: s.open.enter(s.o.t.fs.pass.wanted())}
+	s.hold(f)
 	how := uint32(0)
 	if !writable {
 		how = fuse.FOPEN_NOFLUSH
@@ -117,12 +169,15 @@ func (s *staged) handle(f *stage.File, writable bool) (fusefs.FileHandle, uint32
 func (s *staged) Setattr(ctx context.Context, fh fusefs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
 	ctx, done := patient(ctx)
 	defer done()
-	info, err := s.info(fh)
+	info, err := s.info(ctx, fh)
 	if size, ok := in.GetSize(); ok && err == nil {
 		info, err = s.truncate(ctx, fh, int64(size))
+		if errors.Is(err, backends.ErrNotExist) {
+			return s.o.instead(ctx, "truncate", s.path(), size == 0)
+		}
 	}
-	if set, ok := setter(in); ok && err == nil {
-		info, err = s.o.stage.SetAttr(s.id, set)
+	if err == nil {
+		info, err = s.change(ctx, info, in)
 	}
 	if err != nil {
 		return s.o.fail(ctx, "setattr", s.path(), gone(err))
@@ -132,6 +187,38 @@ func (s *staged) Setattr(ctx context.Context, fh fusefs.FileHandle, in *fuse.Set
 	}
 	s.fill(info, out)
 	return 0
+}
+
+// change does what setattr asks for beside the size: to what is staged, to what became of it at the source, or, for
+// programs that still have it open, to what has no name any more.
+func (s *staged) change(ctx context.Context, info stage.Info, in *fuse.SetAttrIn) (stage.Info, error) {
+	set, ok := setter(in)
+	if !ok {
+		return info, nil
+	}
+	now, err := s.o.stage.SetAttr(s.id, set)
+	if !errors.Is(err, backends.ErrNotExist) {
+		return now, err
+	}
+	if it, lerr := s.o.lookup(ctx, s.path()); lerr == nil && !it.staged && !s.lost.Load() {
+		if m, known := s.o.stage.Remember(it.e); known && m.ID == s.id {
+			it, err = s.o.alter(it, set)
+			info.Attr, info.Changed = s.o.attrOf(it)
+			return info, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.handles) == 0 {
+		return info, err
+	}
+	if s.last == nil {
+		s.last = &info.Attr
+	}
+	a := *s.last
+	set(&a)
+	s.last = &a
+	return info, nil
 }
 
 // truncate sets the size, through the handle of the caller where there is one.
@@ -212,6 +299,7 @@ func (h *stagedHandle) Lseek(_ context.Context, off uint64, whence uint32) (uint
 // Release lets go of the local file. What could fail was told by Flush.
 func (h *stagedHandle) Release(ctx context.Context) syscall.Errno {
 	h.s.open.leave(h.flow)
+	h.s.drop(h.f)
 	if err := h.f.Close(); err != nil {
 		h.s.o.t.fs.log.WarnContext(ctx, "cannot close a staged file", slog.Any("err", errno(err)))
 	}

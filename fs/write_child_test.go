@@ -39,10 +39,24 @@ func (s *server) openLab(c *cache.Cache, name, dir string) (Tree, error) {
 	if err != nil {
 		return Tree{}, err
 	}
+	quiet := time.Hour
+	if s.o.Eager {
+		quiet = time.Millisecond
+	}
 	l.stage, err = stage.Open(stage.Options{
-		Dir: filepath.Join(dir, "stage"), Reserve: -1, Quiet: time.Hour, Quota: s.o.Quota,
+		Dir: filepath.Join(dir, "stage"), Reserve: -1, Quiet: quiet, Quota: s.o.Quota,
 		Changed: func(c backends.Change) { s.fs.Changed(name, c) },
 	})
+	if err != nil {
+		return Tree{}, err
+	}
+	if s.o.Eager {
+		u := stage.NewUploader(stage.UploaderOptions{
+			Stage: l.stage, Dst: l.src, Listed: l.store.Put, Gone: l.store.Gone,
+			Stored: func(e backends.Entry, local string) bool { return l.store.Adopt(e, local) },
+		})
+		go u.Run(testContext()) // ends with the process
+	}
 	if s.labs == nil {
 		s.labs = map[string]*lab{}
 	}
@@ -51,7 +65,7 @@ func (s *server) openLab(c *cache.Cache, name, dir string) (Tree, error) {
 }
 
 func (*lab) body(obj object) []byte {
-	if strings.HasSuffix(obj.Name, linkSuffix) {
+	if strings.HasSuffix(obj.Name, stage.LinkSuffix) {
 		return []byte(obj.Link)
 	}
 	return content(obj.Name, obj.Version, 0, obj.Size)
@@ -62,6 +76,10 @@ func (l *lab) do(cmd []string) string {
 	switch cmd[0] {
 	case "upload":
 		return fmt.Sprint(l.upload())
+	case "wait":
+		ctx, cancel := context.WithTimeout(testContext(), 20*time.Second)
+		defer cancel()
+		return fmt.Sprint(l.stage.Wait(ctx, ""))
 	case "objects":
 		return strconv.Quote(strings.Join(l.objects(), " "))
 	case "object":
@@ -121,14 +139,14 @@ func (l *lab) end(each func(*stage.Job) error) error {
 }
 
 func (l *lab) put(j *stage.Job) error {
-	u := backends.Upload{Name: j.Name, Size: j.Size, Old: j.Base, Dir: j.Kind == stage.Dir, CRC64NVME: j.CRC64NVME, Meta: metadata(j.Attr)}
+	u := backends.Upload{Name: j.Name, Size: j.Size, Old: j.Base, Dir: j.Kind == stage.Dir, CRC64NVME: j.CRC64NVME, Meta: stage.Meta(j.Attr)}
 	var e backends.Entry
 	var err error
 	switch {
 	case j.Touch:
 		e, err = l.src.Copy(testContext(), j.Base, u)
 	case j.Kind == stage.Link:
-		u.Name += linkSuffix
+		u.Name += stage.LinkSuffix
 		e, err = l.src.Put(testContext(), u, strings.NewReader(j.Target))
 	case j.Kind == stage.Dir:
 		e, err = l.src.Put(testContext(), u, strings.NewReader(""))

@@ -75,6 +75,23 @@ func (m *mounted) upload() {
 	}
 }
 
+// settle waits until all is stored.
+func (m *mounted) settle() {
+	m.t.Helper()
+	if got := m.do("wait", "."); got != "<nil>" {
+		m.t.Fatalf("wait: %s", got)
+	}
+}
+
+// store is upload or settle, whichever the mount has.
+func (m *mounted) store() {
+	if m.eager {
+		m.settle()
+		return
+	}
+	m.upload()
+}
+
 func inode(t *testing.T, path string) uint64 {
 	t.Helper()
 	var st unix.Stat_t
