@@ -398,6 +398,9 @@ func (s *Stage) discard(it *item) {
 		delete(s.undos, it.name)
 	}
 	it.gone, it.changed = true, s.o.Now()
+	if t := s.touches[it.name]; t != nil { // it has waited for this name
+		s.enqueue(t)
+	}
 	for _, up := range s.names.ancestors(it.name) {
 		s.enqueue(up)
 	}

@@ -115,10 +115,13 @@ func (s *Stage) Wait(ctx context.Context, below string) error {
 // left counts what goes on by itself and what waits for people. The caller holds mu.
 func (s *Stage) left(below string) (going, stuck int) {
 	for _, it := range s.items {
-		switch {
-		case it.gone || !within(it.name, below) || it.kind == Dir && !s.names.empty(it.name):
+		if it.gone || !within(it.name, below) || s.shadowed(it) {
 			continue
-		case it.state == Conflict, it.state == Parked, it.state == Failed && it.job == nil:
+		}
+		switch {
+		case it.job != nil:
+			going++
+		case it.state == Conflict, it.state == Parked, it.state == Failed:
 			stuck++
 		case it.state == Orphan, it.state == Quarantined:
 		case it.state == Writing && !it.opened:
@@ -127,6 +130,13 @@ func (s *Stage) left(below string) (going, stuck int) {
 		}
 	}
 	return going, stuck
+}
+
+// shadowed reports whether an item waits for others, which are counted themselves: a directory for what is below it, and a change of metadata
+// for what is staged under the same name. The caller holds mu.
+func (s *Stage) shadowed(it *item) bool {
+	staged, _ := s.names.find(it.name)
+	return it.kind == Dir && !s.names.empty(it.name) || it.touch && staged != nil
 }
 
 // Pause stops handing out jobs; why is shown to people. What is under way goes on.
