@@ -97,9 +97,25 @@ func (s *staged) drop(f *stage.File) {
 func (s *staged) Getattr(ctx context.Context, fh fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	info, err := s.info(ctx, fh)
 	if err != nil {
-		return s.o.fail(ctx, "getattr", s.path(), err)
+		return s.stored(ctx, out)
 	}
 	s.fill(info, out)
+	return 0
+}
+
+// stored shows what has become of a file that was stored meanwhile. The kernel asks for attributes on its way to opening; it looks up
+// again after one ESTALE only, and Open may need that.
+func (s *staged) stored(ctx context.Context, out *fuse.AttrOut) syscall.Errno {
+	ctx, done := patient(ctx)
+	defer done()
+	it, err := s.o.lookup(ctx, s.path())
+	if err == nil && (it.staged || it.kind != stage.Regular || s.o.identity(it).Ino != s.StableAttr().Ino) {
+		err = backends.ErrChanged
+	}
+	if err != nil {
+		return s.o.fail(ctx, "getattr", s.path(), gone(err))
+	}
+	s.o.fill(it, &out.Attr)
 	return 0
 }
 
