@@ -103,7 +103,7 @@ func CreateBucket(ctx context.Context, o Options) error {
 	if err := o.check(); err != nil {
 		return fmt.Errorf("s3: %w", err)
 	}
-	creds, region, err := o.Credentials.resolve(ctx)
+	creds, region, err := o.Credentials.resolve(ctx, o.Now)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 
 	"studyfs/backends"
@@ -160,6 +159,8 @@ type Credentials struct {
 	anonymous bool
 	profile   string
 	keys      *Keys
+	path      string               // of the file that keys are from; "" for none
+	read      func() (Keys, error) // reads it again
 }
 
 // Keys are what signs requests.
@@ -184,14 +185,32 @@ func Anonymous() Credentials { return Credentials{anonymous: true} }
 func Default() Credentials { return Credentials{} }
 
 // resolve returns the provider, and the region that the profile or the environment names.
-func (c Credentials) resolve(ctx context.Context) (aws.CredentialsProvider, string, error) {
+func (c Credentials) resolve(ctx context.Context, now func() time.Time) (aws.CredentialsProvider, string, error) {
 	switch {
 	case c.anonymous:
 		return aws.AnonymousCredentials{}, "", nil
+	case c.keys != nil && c.path == "":
+		return c.keys.provider(), "", nil
 	case c.keys != nil:
-		k := c.keys
-		return credentials.NewStaticCredentialsProvider(k.AccessKey, k.SecretKey.Reveal(), k.Token.Reveal()), "", nil
+		again := func(context.Context) (aws.CredentialsProvider, error) {
+			k, err := c.read()
+			return k.provider(), err
+		}
+		return newRekeying(c.keys.provider(), now, again, c.path), "", nil
 	}
+	found, region, err := c.load(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	again := func(ctx context.Context) (aws.CredentialsProvider, error) {
+		p, _, err := c.load(ctx)
+		return p, err
+	}
+	return newRekeying(found, now, again, awsFiles()...), region, nil
+}
+
+// load finds keys as AWS's own tools do.
+func (c Credentials) load(ctx context.Context) (aws.CredentialsProvider, string, error) {
 	load := []func(*config.LoadOptions) error{config.WithEC2IMDSClientEnableState(imds.ClientDisabled)}
 	if c.profile != "" {
 		load = append(load, config.WithSharedConfigProfile(c.profile))

@@ -46,7 +46,7 @@ func Open(ctx context.Context, o Options) (*Source, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("s3: %w", err)
 	}
-	creds, region, err := o.Credentials.resolve(ctx)
+	creds, region, err := o.Credentials.resolve(ctx, o.Now)
 	if err != nil {
 		return nil, err
 	}
