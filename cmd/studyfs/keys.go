@@ -59,6 +59,15 @@ func (s *sourceSpec) readKeys(c sourceConfig) (notices []string, err error) {
 	return notices, nil
 }
 
+// rereadKeys reads a keys file that has changed while it was in use. One that others can read by now is not taken.
+func rereadKeys(path string) (s3.Keys, error) {
+	text, _, err := readKeysFile(path, false)
+	if err != nil {
+		return s3.Keys{}, err
+	}
+	return s3.ReadKeys(bytes.NewReader(text))
+}
+
 // keysURL is the S3 access URL in the keys file.
 func (s *sourceSpec) keysURL() (string, error) {
 	keys, err := s3.ReadKeys(bytes.NewReader(s.KeysCSV))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -235,7 +236,7 @@ func (m *mountServer) connect(ctx context.Context, s *liveSource) error {
 // connectS3 opens a bucket. Where the region must be asked for and nobody answers, the one of the last mount
 // serves, so that stored data can be read without a network.
 func (m *mountServer) connectS3(ctx context.Context, s *liveSource) error {
-	o, err := s3Options(s.spec, m.spec.Timeouts, m.log)
+	o, err := s3Options(s.spec, m.spec.Timeouts, m.log) //nolint:contextcheck // keys may be read again long after this call
 	if err != nil {
 		return err
 	}
@@ -279,6 +280,9 @@ func s3Options(s sourceSpec, t timeouts, log *slog.Logger) (s3.Options, error) {
 			return o, fmt.Errorf("keys: %w", err)
 		}
 		o.Credentials = s3.Static(keys)
+		if path, ok := strings.CutPrefix(s.KeysRef, "file:"); ok {
+			o.Credentials = s3.StaticFrom(keys, path, func() (s3.Keys, error) { return rereadKeys(path) })
+		}
 	case s.Profile != "":
 		o.Credentials = s3.Profile(s.Profile)
 	default:

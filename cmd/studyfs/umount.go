@@ -95,5 +95,14 @@ func (a *app) flush(p places, dir string, patience time.Duration) error {
 		a.say("interrupted; " + dir + " stays mounted")
 		return statusError(exitInterrupted)
 	}
+	for _, w := range all {
+		r, _, err := w.state()
+		switch {
+		case err != nil:
+			a.say(w.what + ": " + firstLine(err.Error()))
+		case r.Uploads.Paused != "":
+			a.say(w.what + ": uploads are paused: " + r.Uploads.Paused)
+		}
+	}
 	return nil
 }

@@ -417,67 +417,6 @@ func TestMountAndWriteOffline(t *testing.T) {
 	}
 }
 
-// A service that does not keep two writers apart is found out by the first upload, and refused from then on.
-func TestUnsafeServiceIsRefused(t *testing.T) {
-	srv, url := harness.Strict(t, "", s3test.Options{NoConditions: true})
-	e := writable(t)
-	dir := e.Mount(lab("study", url)...)
-	write(t, filepath.Join(dir, "f"), "text")
-	if r := e.Run("umount", "--flush=30s", dir); r.Code != 0 && r.Code != 75 {
-		t.Errorf("umount: exit %d\n%s", r.Code, r.Err)
-	}
-	r := e.Run(append(append([]string{"mount"}, lab("study", url)...), dir)...)
-	if r.Code != 1 || !strings.Contains(r.Err, "--unsafe-overwrite") {
-		t.Errorf("mount: exit %d\n%s", r.Code, r.Err)
-	}
-	e.MountAt(dir, append(lab("study", url), "--unsafe-overwrite")...)
-	if r := e.Run("uploads", "wait"); r.Code != 0 || stored(t, srv, "lab/f") != "text" {
-		t.Errorf("wait: exit %d, stored %q\n%s", r.Code, stored(t, srv, "lab/f"), r.Err)
-	}
-}
-
-// The bucket's name was mistyped, and somebody else has a bucket of that name, open to everybody.
-func TestNothingGoesIntoABucketOfSomebodyElse(t *testing.T) {
-	srv, url := harness.Strict(t, "", s3test.Options{})
-	srv.SetOwner("study", "999999999999")
-	e := writable(t)
-	dir := e.Mount(append(lab("study", url), "--owner", "111122223333")...)
-	write(t, filepath.Join(dir, "f"), "text")
-	if r := e.Run("uploads", "wait"); r.Code != 75 {
-		t.Errorf("wait: exit %d\n%s", r.Code, r.Err)
-	}
-	if keys := srv.Keys("study"); len(keys) > 0 {
-		t.Errorf("stored %q", keys)
-	}
-}
-
-func TestMakeBucket(t *testing.T) {
-	srv, url := harness.Strict(t, "", s3test.Options{})
-	srv.CreateBucket("taken")
-	srv.SetOwner("taken", "999999999999")
-	e := writable(t)
-	mb := func(args ...string) harness.Result {
-		return e.Run(append([]string{"mb", "--endpoint-url", url, "--profile", "lab"}, args...)...)
-	}
-	r := mb("s3://smithlab-reading", "reading")
-	if r.Code != 0 || !strings.Contains(r.Out, "[source.reading]") || !strings.Contains(r.Err, "made the bucket") {
-		t.Errorf("new: exit %d\n%s%s", r.Code, r.Out, r.Err)
-	}
-	config := filepath.Join(e.Home, ".config", "studyfs", "config.toml")
-	write(t, config, r.Out)
-	dir := e.Mount("reading")
-	write(t, filepath.Join(dir, "README"), "text")
-	if r := e.Run("umount", "--flush", dir); r.Code != 0 || !slices.Equal(srv.Keys("smithlab-reading"), []string{"README"}) {
-		t.Errorf("umount: exit %d, stored %q\n%s", r.Code, srv.Keys("smithlab-reading"), r.Err)
-	}
-	if r := mb("s3://smithlab-reading"); r.Code != 0 || !strings.Contains(r.Err, "yours already") {
-		t.Errorf("again: exit %d\n%s", r.Code, r.Err)
-	}
-	if r := mb("s3://taken"); r.Code != 77 || !strings.Contains(r.Err, "somebody else's") {
-		t.Errorf("somebody else's: exit %d\n%s", r.Code, r.Err)
-	}
-}
-
 // The source has left the configuration; what was staged for it can still be uploaded.
 func TestUploadsRunWithoutConfiguration(t *testing.T) {
 	srv, url := harness.Strict(t, "", s3test.Options{})
