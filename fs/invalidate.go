@@ -96,9 +96,7 @@ func (v *invalidator) tell() {
 	}
 }
 
-// takeBack forgets names of d's children, all that the kernel knows of if names is nil. Directories are then only asked
-// for their attributes again, which finds out those that are gone: with the name taken back, programs that work in
-// one would lose their current directory for as long as nobody looks it up.
+// takeBack forgets names of d's children, all that the kernel knows of if names is nil.
 func (v *invalidator) takeBack(d *fusefs.Inode, names map[string]bool) {
 	if names == nil {
 		for base, child := range d.Children() {
@@ -106,21 +104,54 @@ func (v *invalidator) takeBack(d *fusefs.Inode, names map[string]bool) {
 				v.answered(child.NotifyContent(-1, 0))
 				continue
 			}
-			v.answered(d.NotifyEntry(base))
+			v.takeBackName(d, base)
 		}
 	}
-	_, writable := d.Operations().(*rwDir)
 	for n := range names {
 		_, base := backends.Split(n)
-		if child := d.GetChild(base); writable && child != nil && child.IsDir() {
-			v.answered(child.NotifyContent(-1, 0)) // it may only have been stored
-			continue
-		}
-		v.answered(d.NotifyEntry(base))
-		if link, ok := strings.CutSuffix(base, stage.LinkSuffix); writable && ok {
-			v.answered(d.NotifyEntry(link))
+		v.takeBackName(d, base)
+		if link, ok := strings.CutSuffix(base, stage.LinkSuffix); ok && isWritable(d) {
+			v.takeBackName(d, link)
 		}
 	}
+}
+
+// takeBackName forgets one name. For that the kernel waits until nobody creates, renames or looks up anything in the
+// directory. A process that is killed in this wait never ends: the kernel waits for an answer that nobody will give, and
+// everybody who uses the mount waits with it. So where files are made all the time a name is taken back only if
+// nothing else will do.
+func (v *invalidator) takeBackName(d *fusefs.Inode, base string) {
+	if !isWritable(d) || !v.asksAgain(d.GetChild(base)) {
+		v.answered(d.NotifyEntry(base))
+	}
+}
+
+func isWritable(d *fusefs.Inode) bool {
+	_, ok := d.Operations().(*rwDir)
+	return ok
+}
+
+// asksAgain has the kernel ask for a node's attributes again, where that is enough: the node then finds out by itself
+// that its name leads to something else. For directories it is better, too: programs that work in one would lose their
+// current directory with its name, for as long as nobody looks it up.
+func (v *invalidator) asksAgain(child *fusefs.Inode) bool {
+	if child == nil {
+		return true // a name without a node is asked for each time, see rwDir.Lookup
+	}
+	switch n := child.Operations().(type) {
+	case *rwDir:
+		v.answered(child.NotifyContent(-1, 0)) // it may only have been stored
+	case *rwLink:
+		v.answered(child.NotifyContent(0, 0)) // its target as well
+	case *staged:
+		if n.anyOpen() != nil { // a handle would answer for the file that it has open
+			return false
+		}
+		v.answered(child.NotifyContent(-1, 0))
+	default:
+		return false
+	}
+	return true
 }
 
 // find returns the node of a directory, if there is one.

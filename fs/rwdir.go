@@ -98,9 +98,7 @@ func (d *rwDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*f
 	defer done()
 	it, err := d.o.lookup(ctx, d.below(name))
 	if err != nil {
-		if d.o.t.store.Fresh(d.path()) < negativeTimeout {
-			out.SetEntryTimeout(1) // any time of our own keeps go-fuse from letting the kernel remember the miss
-		}
+		out.SetEntryTimeout(1) // any time of our own keeps go-fuse from letting the kernel remember the miss: it need not be told then of what appears
 		return nil, d.o.fail(ctx, "lookup", d.below(name), err)
 	}
 	return d.o.child(ctx, &d.Inode, it, out), 0
