@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -99,12 +100,15 @@ func Write(j Job) error {
 
 // hold leaves files open that have bytes: when all is over none of them may be in the bucket.
 func (w *writer) hold() {
+	var open []*os.File // or the collector would close them
+	defer func() { runtime.KeepAlive(open) }()
 	for {
 		version, body := w.body()
 		name := fmt.Sprintf("held-%d", version)
 		w.note(line{Op: opened, Name: name, Version: version})
 		f, err := os.Create(filepath.Join(w.Dir, name))
 		if err == nil {
+			open = append(open, f)
 			_, err = f.Write(body)
 		}
 		if err != nil {
