@@ -230,6 +230,33 @@ func TestUploadsAreLeftAndRunLater(t *testing.T) {
 	noNames(t, e, "README", "sub-01", "vista")
 }
 
+// The service has fallen silent in the middle of an upload. An unmount does not wait for it, and nothing is lost.
+func TestUnmountDoesNotWaitForASilentService(t *testing.T) {
+	srv, url := harness.Strict(t, "", s3test.Options{})
+	e := writable(t)
+	e.Vars = append(e.Vars, "STUDYFS_TIMEOUT_ANSWER=5m", "STUDYFS_TIMEOUT_PROGRESS=5m", "STUDYFS_TIMEOUT_RETRY=5m")
+	dir := e.Mount(lab("study", url)...)
+	heal := srv.Inject(s3test.Rule{Op: s3test.OpPut, Fault: s3test.Delay, Wait: time.Hour})
+	write(t, filepath.Join(dir, "f"), "text")
+	for i := 0; uploads(t, e).Stages[0].Uploads["uploading"] != 1.0; i++ {
+		if i == 200 {
+			t.Fatal("the upload does not begin")
+		}
+	}
+	begun := time.Now()
+	if r := e.Run("umount", dir); r.Code != 0 || !strings.Contains(r.Err, "1 file (4 B) is not uploaded yet") {
+		t.Errorf("umount: exit %d\n%s", r.Code, r.Err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("umount took %v; 10 s are promised", took)
+	}
+	heal()
+	e.MountAt(dir, lab("study", url)...)
+	if r := e.Run("umount", "--flush", dir); r.Code != 0 || stored(t, srv, "lab/f") != "text" {
+		t.Errorf("umount --flush: exit %d, stored %q\n%s", r.Code, stored(t, srv, "lab/f"), r.Err)
+	}
+}
+
 // Two people write the same file. Whoever is second is asked, and either answer is followed.
 func TestConflictIsResolved(t *testing.T) {
 	for how, want := range map[string]struct {
