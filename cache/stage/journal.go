@@ -14,9 +14,9 @@ const (
 	ballastSize  = 4 << 20 // given back to the disk when it is full, for sidecars and the journal
 )
 
-// journal appends records. One goroutine writes what has been added since it last did, and syncs it if anybody waits for that: many
-// closers share one sync. The directory of the staged files is synced with it, so that a record is never durable without the names
-// that it rests on.
+// journal appends records. Whoever waits for the kernel to have one writes all that has been added until then; one goroutine syncs for
+// those who wait for the disk: many closers share one sync, and nobody else waits for it. The directory of the staged files is synced
+// with it, so that a record is never durable without the names that it rests on.
 type journal struct {
 	disk     *disk
 	log      *slog.Logger
@@ -32,11 +32,12 @@ type journal struct {
 	written uint64     // up to here the kernel has it
 	synced  uint64     // up to here the disk has it
 	want    uint64     // up to here somebody waits for the disk
+	torn    error      // the last write failed: only the goroutine writes now, a new file
 	broken  error      // nothing is written any more
 	ended   bool
 
-	// What follows belongs to the goroutine.
-	file      *os.File
+	writing   sync.Mutex // guards what follows; taken before the Stage's mu and before mu
+	file      *os.File   // replaced by the goroutine alone
 	size      int64
 	allocated int64
 	live      int64 // bytes after the last compaction
@@ -70,8 +71,11 @@ func (j *journal) kick() {
 	}
 }
 
-// wait returns when the record of that sequence has reached the kernel, or with durable, the disk.
+// wait returns when the record of that sequence has reached the kernel, or with durable, the disk. The caller does not hold the Stage's mu.
 func (j *journal) wait(seq uint64, durable bool) error {
+	if !durable {
+		j.write() //nolint:errcheck // the goroutine sees to it, and tells below
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if durable && seq > j.want {
@@ -104,23 +108,43 @@ func (j *journal) run() {
 	}
 }
 
+// write hands to the kernel what is queued, and returns up to which record it has all.
+func (j *journal) write() (upTo uint64, err error) {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	j.mu.Lock()
+	if err := errors.Join(j.broken, j.torn); err != nil {
+		j.mu.Unlock()
+		return 0, err
+	}
+	batch, upTo := j.queue, j.seq
+	j.queue = nil
+	j.mu.Unlock()
+	if err := j.append(batch); err != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.torn = err
+		j.kick()
+		return 0, err
+	}
+	j.reached(upTo, 0)
+	return upTo, nil
+}
+
 // turn writes what is queued and syncs what is waited for.
 func (j *journal) turn() {
 	j.mu.Lock()
-	batch, upTo, durable := j.queue, j.seq, j.want > j.synced
-	j.queue = nil
+	durable := j.want > j.synced
 	broken := j.broken
 	j.mu.Unlock()
-	if broken != nil || len(batch) == 0 && !durable {
+	if broken != nil {
 		return
 	}
-	err := j.append(batch)
+	upTo, err := j.write()
 	if err == nil && !durable {
-		j.reached(upTo, 0)
 		return
 	}
 	if err == nil {
-		j.reached(upTo, 0)
 		err = errors.Join(j.disk.syncDir(filesDir), j.disk.sync(journalName, j.file))
 	}
 	if err != nil { // what the old file holds is in doubt: all of it is written anew
@@ -132,14 +156,21 @@ func (j *journal) turn() {
 		return
 	}
 	j.reached(upTo, upTo)
-	if j.size > compactAbove && j.size > 4*j.live {
+	if j.outdated() {
 		if _, err := j.rotate(); err != nil {
 			j.log.Warn("the journal of the stage cannot be made smaller", "err", cause(err))
 		}
 	}
 }
 
-// append writes at the end.
+// outdated reports whether most of the journal tells of what is over.
+func (j *journal) outdated() bool {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	return j.size > compactAbove && j.size > 4*j.live
+}
+
+// append writes at the end. The caller holds writing.
 func (j *journal) append(batch []byte) error {
 	if len(batch) == 0 {
 		return nil
@@ -162,6 +193,8 @@ func (j *journal) append(batch []byte) error {
 
 // rotate writes all that is worth keeping into a new file and puts it in the place of the old one.
 func (j *journal) rotate() (upTo uint64, err error) {
+	j.writing.Lock()
+	defer j.writing.Unlock()
 	if err := j.disk.remove(ballastName); err != nil {
 		return 0, err
 	}
@@ -184,6 +217,9 @@ func (j *journal) rotate() (upTo uint64, err error) {
 	}
 	j.file, j.size, j.allocated, j.live = f, int64(len(b)), int64(len(b)), int64(len(b))
 	j.layBallast()
+	j.mu.Lock()
+	j.torn = nil
+	j.mu.Unlock()
 	j.reached(upTo, upTo)
 	return upTo, nil
 }
