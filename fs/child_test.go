@@ -244,6 +244,7 @@ type mounted struct {
 	out *bufio.Scanner
 
 	eager bool
+	pass  bool // the kernel may use files by itself
 }
 
 func mount(t *testing.T, o setup) *mounted {
@@ -279,7 +280,7 @@ func mount(t *testing.T, o setup) *mounted {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	m := &mounted{eager: o.Eager, dir: o.Dir, t: t, in: in, out: bufio.NewScanner(out)}
+	m := &mounted{eager: o.Eager, pass: !o.NoPassthrough, dir: o.Dir, t: t, in: in, out: bufio.NewScanner(out)}
 	m.out.Buffer(nil, 1<<20)
 	hung := time.AfterFunc(time.Duration(cmp.Or(o.Patience, 30))*time.Second, func() { // killing the server ends every call on the mount
 		fmt.Fprintln(os.Stderr, "the mount hung; killing its server")

@@ -2,7 +2,10 @@ package fs
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/posixtest"
@@ -29,5 +32,24 @@ func TestPosix(t *testing.T) {
 			})
 		}
 		m.upload()
+	})
+}
+
+// The rest of what POSIX says: errors, times, permissions of several users, set-id bits, files without a name.
+func TestPosixByProgram(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be several users")
+	}
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("python3 is not installed")
+	}
+	script, err := filepath.Abs("testdata/posix.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways(t, setup{Delete: true, Others: true}, func(t *testing.T, m *mounted) {
+		if out, err := exec.Command("python3", script, m.dir).CombinedOutput(); err != nil || !strings.HasSuffix(string(out), "done 0\n") {
+			t.Errorf("%v\n%s", err, out)
+		}
 	})
 }

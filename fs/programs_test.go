@@ -48,7 +48,7 @@ f = open("src/text"); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ); assert 
 os.replace("m", "n"); os.unlink("n")
 f = open("gone", "w+"); os.unlink("gone"); f.write("x" * 9999); f.flush(); assert os.fstat(f.fileno()).st_size == 9999; f.seek(0); assert len(f.read()) == 9999
 '`},
-		"vim":    {"vim", `export HOME=$PWD; vim -u NONE -es -c 's/one/ONE/' -c 'w' -c 'set backup' -c 's/ONE/Two/' -c 'wq' src/text || true; cat src/text; rm -rf .viminfo src/text~ .vim*`},
+		"vim":    {"vim", `export HOME=$PWD; vim -u NONE -es -c '%s/one/ONE/' -c 'w' -c 'set backup' -c '%s/ONE/Two/' -c 'wq' src/text </dev/null; cat src/text; rm -rf .viminfo src/text~ .vim*`},
 		"sqlite": {"sqlite3", `sqlite3 db 'create table t(a); insert into t values (1),(2); select sum(a) from t'; sqlite3 db 'pragma journal_mode=wal; insert into t values (3); select sum(a) from t'; rm -f db*`},
 		"zip":    {"zip", `zip -qr a.zip src; mkdir u; cd u; unzip -q ../a.zip; cd ..; rm a.zip`},
 		"rename swap": {"python3", `python3 -c '
@@ -64,6 +64,9 @@ assert c.renameat2(-100, b"a", -100, b"c", 1) == 0
 	for _, when := range []string{"staged", "stored", "eager"} { // eager: uploads go on between any two calls of the programs
 		t.Run(when, func(t *testing.T) {
 			ways(t, setup{Delete: true, Patience: 200, Eager: when == "eager"}, func(t *testing.T, m *mounted) {
+				if m.pass != (when != "stored") && when != "eager" {
+					t.Skip("one of the two is enough when nothing happens meanwhile")
+				}
 				local := t.TempDir()
 				for name := range scripts {
 					sh(t, local, "mkdir '"+name+"'; cd '"+name+"'\n"+seed)

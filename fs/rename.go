@@ -156,13 +156,8 @@ func (o *overlay) moveDir(ctx context.Context, m move) error {
 
 // moveStaged moves a staged file or link.
 func (o *overlay) moveStaged(ctx context.Context, m move) error {
-	if m.from.info.Base != (backends.Entry{}) {
-		if err := o.removeStored(ctx, m.from.info.Base); err != nil {
-			return err
-		}
-		if err := o.stage.Rebase(m.from.info.ID, backends.Entry{}); err != nil {
-			return meanwhile(err)
-		}
+	if err := o.removeBase(ctx, m.from); err != nil {
+		return err
 	}
 	over, err := o.overwritten(ctx, m)
 	if err != nil {
@@ -196,7 +191,7 @@ func (o *overlay) overwritten(ctx context.Context, m move) (backends.Entry, erro
 	if e == (backends.Entry{}) || e.Name == key(m.new, m.from.kind) {
 		return e, nil
 	}
-	return backends.Entry{}, o.removeStored(ctx, e)
+	return backends.Entry{}, o.settled(ctx, m.over, o.removeStored(ctx, e))
 }
 
 // moveStored copies an object at the source to its new name and deletes the old one.
@@ -213,7 +208,7 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 		Name: key(m.new, m.from.kind), Size: m.from.e.Size, Old: over, Meta: stage.Meta(a), Class: m.from.e.Class,
 	})
 	if err != nil {
-		return fmt.Errorf("rename what is stored: %w", err)
+		return o.settled(ctx, m.from, fmt.Errorf("rename what is stored: %w", err))
 	}
 	if e.Size != m.from.e.Size {
 		return fmt.Errorf("rename what is stored: %w: the copy has %d bytes instead of %d", backends.ErrBadAnswer, e.Size, m.from.e.Size)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"syscall"
+	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -13,6 +14,9 @@ import (
 	"studyfs/backends"
 	"studyfs/cache/stage"
 )
+
+// settleTimeout is how long to wait for an upload that is in the way.
+const settleTimeout = 20 * time.Second
 
 // mayHold says whether the target can hold something of a name.
 func (o *overlay) mayHold(name string, k stage.Kind) error {
@@ -222,11 +226,12 @@ func (d *rwDir) Rmdir(ctx context.Context, name string) syscall.Errno {
 	return d.o.fail(ctx, "rmdir", d.below(name), err)
 }
 
-// retried does f once more where something was stored while it was looked at: what was staged is then at the source.
+// retried does f again where something was stored while it was looked at: what was staged is then at the source, or there in
+// another version.
 func (o *overlay) retried(f func() error) error {
 	err := f()
-	if errors.Is(err, errMoved) {
-		return f()
+	for again := 0; again < 2 && errors.Is(err, errMoved); again++ {
+		err = f()
 	}
 	return err
 }
@@ -250,17 +255,37 @@ func (o *overlay) unlink(ctx context.Context, name string) error {
 	case it.kind == stage.Dir:
 		return refuse("unlink", syscall.EISDIR)
 	case !it.staged:
-		return o.removeStored(ctx, it.e)
+		return o.settled(ctx, it, o.removeStored(ctx, it.e))
 	}
-	if it.info.Base != (backends.Entry{}) {
-		if err := o.removeStored(ctx, it.info.Base); err != nil {
-			return err
-		}
-		if err := o.stage.Rebase(it.info.ID, backends.Entry{}); err != nil {
-			return meanwhile(err)
-		}
+	if err := o.removeBase(ctx, it); err != nil {
+		return err
 	}
 	return meanwhile(o.stage.Remove(ctx, name))
+}
+
+// removeBase deletes what lies at the target under the name of something staged.
+func (o *overlay) removeBase(ctx context.Context, it item) error {
+	if it.info.Base == (backends.Entry{}) {
+		return nil
+	}
+	if err := o.removeStored(ctx, it.info.Base); err != nil {
+		return o.settled(ctx, it, err)
+	}
+	return meanwhile(o.stage.Rebase(it.info.ID, backends.Entry{}))
+}
+
+// settled is for a version that was not there any more: if an upload of ours is the reason, it waits for its end, so that what is there
+// can be looked at again.
+func (o *overlay) settled(ctx context.Context, it item, err error) error {
+	if !errors.Is(err, backends.ErrChanged) || it.info.Open > 0 {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	if werr := o.stage.Wait(ctx, it.name); werr != nil {
+		return errors.Join(err, werr)
+	}
+	return fmt.Errorf("%w: %w", errMoved, err)
 }
 
 // removeStored deletes exactly this version at the source.
