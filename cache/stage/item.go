@@ -3,6 +3,7 @@ package stage
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,10 +104,11 @@ type item struct {
 	sum       *uint64
 	summed    mark // what sum is of
 	resume    []byte
-	maybe     bool // a try to store it has ended without an answer
-	populated bool // of a directory: the target has something below it
-	stale     bool // the sidecar has another name or other attributes
-	gone      bool // given up or stored: nothing of it is in the stage any more
+	maybe     bool   // a try to store it has ended without an answer
+	tried     []sent // what may lie at the target since, newest last
+	populated bool   // of a directory: the target has something below it
+	stale     bool   // the sidecar has another name or other attributes
+	gone      bool   // given up or stored: nothing of it is in the stage any more
 
 	writers, readers int
 	wanted           int       // callers that wait for its job to end
@@ -120,6 +122,24 @@ type item struct {
 
 func fileName(id ID) string    { return fmt.Sprintf("%s/%016x", filesDir, uint64(id)) }
 func sidecarName(id ID) string { return fileName(id) + sidecarExt }
+
+// sent is the content of one try to store something.
+type sent struct {
+	Size int64  `json:"size"`
+	Sum  uint64 `json:"sum"`
+}
+
+const maxTried = 8 // of one item that are remembered
+
+// try notes what is about to be sent. The caller holds mu.
+func (it *item) try(s sent) {
+	it.maybe = true
+	it.tried = append(slices.DeleteFunc(slices.Clone(it.tried), func(t sent) bool { return t == s }), s)
+	it.tried = it.tried[max(0, len(it.tried)-maxTried):]
+}
+
+// answered: it is known what lies at the target. The caller holds mu.
+func (it *item) answered() { it.maybe, it.tried = false, nil }
 
 // hasFile reports whether there are bytes of it on the local disk.
 func (it *item) hasFile() bool { return it.kind == Regular && !it.touch && !it.undo }
@@ -174,7 +194,7 @@ func (it *item) info() Info {
 func (it *item) record() *itemRecord {
 	r := &itemRecord{
 		ID: it.id, Name: it.name, What: it.kind, Touch: it.touch, Undo: it.undo, Attr: attrToRecord(it.attr), Changed: nanos(it.changed), Target: it.target,
-		Wrote: it.wrote, Base: entryToRecord(it.base), Sealed: it.sealed, Copied: it.copied, Why: it.why, Maybe: it.maybe, Sum: it.sum, Resume: it.resume,
+		Wrote: it.wrote, Base: entryToRecord(it.base), Sealed: it.sealed, Copied: it.copied, Why: it.why, Maybe: it.maybe, Tried: it.tried, Sum: it.sum, Resume: it.resume,
 	}
 	switch it.state {
 	case Conflict, Parked, Failed, Orphan, Quarantined:
@@ -188,7 +208,7 @@ func (it *item) record() *itemRecord {
 func (r *itemRecord) restored() *item {
 	it := &item{
 		id: r.ID, kind: r.What, touch: r.Touch, undo: r.Undo, name: r.Name, attr: r.Attr.attr(), changed: fromNanos(r.Changed), target: r.Target,
-		wrote: r.Wrote, base: r.Base.entry(), sealed: r.Sealed, copied: r.Copied, why: r.Why, maybe: r.Maybe, resume: r.Resume, state: Staged,
+		wrote: r.Wrote, base: r.Base.entry(), sealed: r.Sealed, copied: r.Copied, why: r.Why, maybe: r.Maybe, tried: r.Tried, resume: r.Resume, state: Staged,
 	}
 	switch {
 	case r.Undo && r.Sealed != nil:

@@ -25,6 +25,8 @@ type Job struct {
 	Was       Remembered // what is known of Base
 	HasWas    bool
 
+	tried []sent // what may lie at the target of earlier tries
+
 	s      *Stage
 	it     *item
 	file   *os.File
@@ -68,9 +70,12 @@ func (s *Stage) prepare(j *Job) bool {
 	j.fill()
 	it := j.it
 	stale, r, seq := it.stale && it.hasFile(), it.record(), s.journal.newest()
-	s.journal.add(record{Kind: kindPut, ID: it.id, Item: r})
+	noted := s.journal.add(record{Kind: kindPut, ID: it.id, Item: r})
 	s.signal()
 	s.mu.Unlock()
+	if err := s.journal.wait(noted, false); err != nil { // a process that is killed from here on will know that there was a try
+		s.log.Warn("the journal does not take that an upload begins", "id", it.id, "err", cause(err))
+	}
 	if stale { // what a damaged journal would be rebuilt from is to have the right name
 		s.refresh(j, r, seq)
 	}
@@ -81,13 +86,16 @@ func (s *Stage) prepare(j *Job) bool {
 func (j *Job) fill() {
 	it := j.it
 	it.sent, it.why = 0, ""
-	it.maybe = it.kind != Dir && !it.touch && !it.undo
 	if it.kind == Link && !it.undo {
 		sum := crc64.Checksum([]byte(it.target), crc64.MakeTable(nvme))
 		it.sum = &sum
 	}
 	if it.sum != nil {
 		j.CRC64NVME = *it.sum
+	}
+	j.tried = it.tried
+	if it.kind != Dir && !it.touch && !it.undo {
+		it.try(sent{it.info().Size, j.CRC64NVME})
 	}
 	j.Info, j.Resume = it.info(), it.resume
 	j.Was, j.HasWas = j.s.memory.of(it.base)
@@ -333,7 +341,8 @@ func (s *Stage) populate(dir *item) uint64 {
 // storedWhileOpen notes that the target has what was sealed, while somebody may go on writing. The caller holds mu.
 func (s *Stage) storedWhileOpen(j *Job, e backends.Entry) uint64 {
 	it := j.it
-	it.base, it.express, it.resume, it.maybe = e, false, nil, false
+	it.base, it.express, it.resume = e, false, nil
+	it.answered()
 	m := j.mark
 	if it.copied = &m; !it.attr.same(j.Attr) {
 		it.copied = nil // there is more to be told to the target
@@ -370,13 +379,17 @@ func (j *Job) Again(after time.Duration, err error) error {
 
 // Conflict says that the target has something else than Base. The item waits for people.
 func (j *Job) Conflict(why string) error {
-	return j.back(func(it *item) { it.state, it.why, it.maybe = Conflict, why, false })
+	return j.back(func(it *item) {
+		it.state, it.why = Conflict, why
+		it.answered()
+	})
 }
 
 // Fail says that the target refuses the item. It is tried again now and then.
 func (j *Job) Fail(why string) error {
 	return j.back(func(it *item) {
-		it.state, it.why, it.maybe = Failed, why, false
+		it.state, it.why = Failed, why
+		it.answered()
 		it.notBefore = j.s.o.Now().Add(retryFailed)
 	})
 }

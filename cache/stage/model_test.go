@@ -134,6 +134,7 @@ type machine struct {
 	open   map[string]*File  // files left open, written to since
 	fresh  map[string]bool   // of these, those that were never closed
 	moved  map[string]bool   // names that others have changed since a program here has looked
+	gone   map[string]bool   // names that were given up here before anything was stored under them
 	serial int
 }
 
@@ -225,6 +226,7 @@ func (m *machine) sealed(name, text string) {
 	m.dst.lands[text] = true
 	m.dst.mu.Unlock()
 	m.want[name] = text
+	delete(m.gone, name)
 }
 
 // stat is what a program sees at the target before it writes there.
@@ -353,6 +355,7 @@ func (m *machine) rename(from, to string) {
 	m.must(err)
 	text := m.want[from]
 	delete(m.want, from)
+	m.gone[from] = !m.moved[from]
 	m.sealed(to, text)
 }
 
@@ -369,6 +372,7 @@ func (m *machine) remove(name string) {
 	if !errors.Is(err, backends.ErrNotExist) {
 		m.must(err)
 		delete(m.want, name)
+		m.gone[name] = !m.moved[name]
 	}
 }
 
@@ -399,6 +403,7 @@ func (m *machine) others(name string) {
 	m.note("others: %s becomes %q", name, text)
 	m.dst.others(name, text)
 	m.moved[name] = true
+	delete(m.gone, name)
 }
 
 // step does anything.
@@ -495,7 +500,7 @@ func (m *machine) finish() {
 		n, staged := m.s.Lookup(name)
 		switch {
 		case now == text && !staged:
-		case staged && n.State == Conflict && (m.moved[name] || slices.Contains(m.dst.past[name], now)): // or a try whose answer never came
+		case staged && n.State == Conflict && m.moved[name]:
 			b, err := os.ReadFile(filepath.Join(m.dir, fileName(n.ID)))
 			m.must(err)
 			if !bytes.Equal(b, []byte(text)) {
@@ -504,6 +509,11 @@ func (m *machine) finish() {
 		case !staged && m.moved[name] && slices.Contains(m.dst.past[name], text): // stored, then others came
 		default:
 			m.t.Errorf("%s holds %q at the target, not %q; staged %v: %v, %s", name, now, text, staged, n.State, n.Err)
+		}
+	}
+	for name, gone := range m.gone {
+		if now := m.dst.text(name); gone && now != "" {
+			m.t.Errorf("%s was given up here before it was stored, but is at the target: %q", name, now)
 		}
 	}
 	for _, why := range m.dst.wrong {
@@ -529,7 +539,7 @@ func TestHistoriesAgainstAModel(t *testing.T) {
 			src := mem.New(0)
 			src.SetNow(time.Now)
 			m := &machine{
-				t: t, rng: rng, dir: dir, want: map[string]string{}, open: map[string]*File{}, fresh: map[string]bool{}, moved: map[string]bool{},
+				t: t, rng: rng, dir: dir, want: map[string]string{}, open: map[string]*File{}, fresh: map[string]bool{}, moved: map[string]bool{}, gone: map[string]bool{},
 				dst: &target{
 					Source: src, rng: rand.New(rand.NewPCG(seed, 12)), faulty: rng.IntN(4) * 2, lands: map[string]bool{}, seen: map[string]bool{},
 					ours: map[string]bool{}, past: map[string][]string{},

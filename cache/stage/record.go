@@ -69,6 +69,7 @@ type itemRecord struct {
 	State   string       `json:"state,omitempty"`
 	Why     string       `json:"why,omitempty"`
 	Maybe   bool         `json:"maybe,omitempty"`
+	Tried   []sent       `json:"tried,omitempty"`
 	Sum     *uint64      `json:"sum,omitempty"`
 	Resume  []byte       `json:"resume,omitempty"`
 }

@@ -130,12 +130,12 @@ func (s *Stage) still(ctx context.Context, name string) ([]*item, error) {
 func (s *Stage) moveFile(m *move) uint64 {
 	it, target := m.it, m.target
 	s.leaveUndo(it)
+	it.answered()
 	s.names.remove(it)
 	var other ID
 	it.base = m.over
-	if target != nil {
-		it.base, other = target.base, target.id
-		s.leaveUndo(target)
+	if target != nil { // what may lie at the target of it is what is to be replaced
+		it.base, it.maybe, it.tried, other = target.base, target.maybe, target.tried, target.id
 		s.discard(target)
 	}
 	for _, up := range s.names.ancestors(it.name) {
@@ -143,7 +143,7 @@ func (s *Stage) moveFile(m *move) uint64 {
 	}
 	s.dirChanged(it.name, s.o.Now())
 	it.name, it.changed, it.touched = m.to, s.o.Now(), s.o.Now()
-	it.maybe, it.resume, it.notBefore = false, nil, time.Time{}
+	it.resume, it.notBefore = nil, time.Time{}
 	if it.state == Conflict || it.state == Parked || it.state == Failed {
 		it.state, it.why, it.warnings = Staged, "", nil
 	}
@@ -172,7 +172,8 @@ func (s *Stage) moveDir(m *move) uint64 {
 	}
 	for _, it := range m.all {
 		it.name = m.to + strings.TrimPrefix(it.name, m.from)
-		it.touched, it.stale, it.maybe, it.resume = now, true, false, nil
+		it.touched, it.stale, it.resume = now, true, nil
+		it.answered()
 		s.names.add(it)
 		if it.writers == 0 {
 			s.enqueue(it)
@@ -184,11 +185,14 @@ func (s *Stage) moveDir(m *move) uint64 {
 
 // leaveUndo sees to it that an upload which may have landed under a name that is given up does not stay there. The caller holds mu.
 func (s *Stage) leaveUndo(it *item) {
-	if !it.maybe || it.sum == nil {
+	if !it.maybe || len(it.tried) == 0 {
 		return
 	}
-	u := &item{id: s.newID(), kind: it.kind, undo: true, name: it.name, target: it.target, base: it.base, state: Staged, size: it.size, sum: it.sum, touched: s.o.Now()}
-	u.sealed = &mark{Size: it.size}
+	last := it.tried[len(it.tried)-1]
+	u := &item{
+		id: s.newID(), kind: it.kind, undo: true, name: it.name, target: it.target, base: it.base, state: Staged,
+		size: last.Size, sum: &last.Sum, tried: it.tried, sealed: &mark{Size: last.Size}, touched: s.o.Now(),
+	}
 	s.items[u.id], s.undos[u.name] = u, u
 	s.put(u)
 	s.enqueue(u)

@@ -147,26 +147,18 @@ func (u *Uploader) send(ctx context.Context, j *Job) (e backends.Entry, local, e
 func (u *Uploader) put(ctx context.Context, j *Job, r io.ReaderAt) (backends.Entry, error) {
 	up := u.upload(j)
 	up.Size, up.CRC64NVME = j.Size, j.CRC64NVME
-	u.mu.Lock()
-	if now := (sent{j.Size, j.CRC64NVME}); !slices.Contains(u.sent[j.ID], now) {
-		u.sent[j.ID] = append(u.sent[j.ID], now)
-	}
-	u.mu.Unlock()
 	return u.o.Dst.Put(ctx, up, r)
 }
 
 // isOurs reports whether what stands in a job's way is what an earlier try of it has stored, whose answer never came: because the file was
-// opened again just then. If so, it is what the next try replaces.
+// opened again just then, or the process was killed. If so, it is what the next try replaces.
 func (u *Uploader) isOurs(ctx context.Context, j *Job) bool {
 	examiner, ok := u.o.Dst.(backends.Examiner)
-	u.mu.Lock()
-	tried := u.sent[j.ID]
-	u.mu.Unlock()
-	if !ok || j.Touch || len(tried) < 2 { // the last is what was just refused
+	if !ok || j.Touch || len(j.tried) == 0 {
 		return false
 	}
 	now, err := examiner.Examine(ctx, objectName(j))
-	if err != nil || !now.HasCRC || !slices.Contains(tried, sent{now.Entry.Size, now.CRC64NVME}) {
+	if err != nil || !now.HasCRC || !slices.Contains(j.tried, sent{now.Entry.Size, now.CRC64NVME}) {
 		return false
 	}
 	return u.o.Stage.Rebase(j.ID, now.Entry) == nil
@@ -184,7 +176,7 @@ func (u *Uploader) undo(ctx context.Context, j *Job) error {
 		return nil
 	case err != nil:
 		return err
-	case !now.HasCRC || now.CRC64NVME != j.CRC64NVME || now.Entry.Size != j.Size:
+	case !now.HasCRC || !slices.Contains(j.tried, sent{now.Entry.Size, now.CRC64NVME}):
 		return nil
 	}
 	if !j.Settle(now.Entry) {

@@ -86,26 +86,19 @@ type Uploader struct {
 
 	mu       sync.Mutex // guards what follows; a leaf
 	stats    UploaderStats
-	tries    map[ID]int    // that failed in a row, in this process
-	sent     map[ID][]sent // what may lie at the target of an item, because the answer never came
-	unsince  time.Time     // since when something has been tried and nothing was stored
-	noticed  bool          // people were told why nothing goes on
-	alarmed  bool          // people were told that nothing was stored for long
-	probing  bool          // somebody will resume after probeEvery
-	progress bool          // a part has been stored since the last look
-}
-
-// sent is the content of one try.
-type sent struct {
-	size int64
-	sum  uint64
+	tries    map[ID]int // that failed in a row, in this process
+	unsince  time.Time  // since when something has been tried and nothing was stored
+	noticed  bool       // people were told why nothing goes on
+	alarmed  bool       // people were told that nothing was stored for long
+	probing  bool       // somebody will resume after probeEvery
+	progress bool       // a part has been stored since the last look
 }
 
 // NewUploader returns an Uploader that does nothing before Run.
 func NewUploader(o UploaderOptions) *Uploader {
 	o.setDefaults()
 	return &Uploader{
-		o: o, pace: newPace(o.Parallel), tap: &tap{rate: o.Bandwidth, now: o.Now}, tries: map[ID]int{}, sent: map[ID][]sent{},
+		o: o, pace: newPace(o.Parallel), tap: &tap{rate: o.Bandwidth, now: o.Now}, tries: map[ID]int{},
 	}
 }
 
@@ -208,13 +201,11 @@ func (u *Uploader) count(j *Job, v verdict) int {
 		return u.tries[j.ID]
 	case v.how == endStored:
 		delete(u.tries, j.ID)
-		delete(u.sent, j.ID)
 		u.stats.Stored++
 		u.stats.Trouble, u.noticed, u.alarmed, u.unsince = nil, false, false, time.Time{}
 		return 0
 	case v.how == endConflict, v.how == endMoot:
 		delete(u.tries, j.ID)
-		delete(u.sent, j.ID)
 		return 1
 	case v.soon:
 		return 0
