@@ -19,8 +19,8 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/backends/s3/s3test/sample": {"studyfs/backends/s3/s3test"},
 		"studyfs/backends/beiwe":            {"studyfs/backends", "studyfs/backends/beiwe/zipstream"},
 		"studyfs/backends/beiwe/zipstream":  {},
-		"studyfs/backends/beiwe/cryptease":  {},
-		"studyfs/backends/beiwe/keyring":    {"studyfs/backends", "studyfs/backends/beiwe/cryptease"},
+		"studyfs/backends/crypt/cryptease":  {},
+		"studyfs/backends/beiwe/keyring":    {"studyfs/backends", "studyfs/backends/crypt/cryptease"},
 		"studyfs/backends/beiwe/beiwetest":  {},
 		"studyfs/cache":                     {"studyfs/backends"},
 		"studyfs/cache/stage/gate":          {},
@@ -28,7 +28,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/fs":                        {"studyfs/backends", "studyfs/cache", "studyfs/cache/stage"},
 		"studyfs/cmd/studyfs": {
 			"studyfs/backends", "studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/s3/s3test/sample", "studyfs/cache", "studyfs/fs", "studyfs/cache/stage", "studyfs/cache/stage/gate",
-			"studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/backends/beiwe/cryptease", "studyfs/backends/beiwe/keyring",
+			"studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/backends/crypt/cryptease", "studyfs/backends/beiwe/keyring",
 		},
 	}
 	outside := map[string][]string{ // modules that only one package may know

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"studyfs/backends/beiwe/beiwetest"
-	"studyfs/backends/beiwe/cryptease"
+	"studyfs/backends/crypt/cryptease"
 )
 
 // What the demo's Beiwe server holds. The names are made up, as all of its data.

@@ -19,7 +19,7 @@ import (
 
 	"studyfs/backends"
 	"studyfs/backends/beiwe"
-	"studyfs/backends/beiwe/cryptease"
+	"studyfs/backends/crypt/cryptease"
 	"studyfs/cache"
 )
 

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/term"
 
 	"studyfs/backends"
-	"studyfs/backends/beiwe/cryptease"
 	"studyfs/backends/beiwe/keyring"
+	"studyfs/backends/crypt/cryptease"
 )
 
 const maxKeyring = 4 << 20

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"studyfs/backends/beiwe/beiwetest"
-	"studyfs/backends/beiwe/cryptease"
+	"studyfs/backends/crypt/cryptease"
 )
 
 // The account and the study of every Beiwe server here. The keys hold what must be escaped in a form.

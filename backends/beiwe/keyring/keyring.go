@@ -24,7 +24,7 @@ import (
 	"strings"
 
 	"studyfs/backends"
-	"studyfs/backends/beiwe/cryptease"
+	"studyfs/backends/crypt/cryptease"
 )
 
 var (

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"studyfs/backends"
-	"studyfs/backends/beiwe/cryptease"
+	"studyfs/backends/crypt/cryptease"
 )
 
 // A keyring that mano's own tools made, with its passphrase.

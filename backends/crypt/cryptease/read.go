@@ -160,3 +160,33 @@ func decrypt(block cipher.Block, before, p []byte) {
 		p[i] ^= out[0]
 	}
 }
+
+// Header is what lies before the ciphertext of a container.
+type Header struct {
+	Salt []byte
+	Size int64 // of the container's beginning up to the initialisation vector, in bytes
+}
+
+// Plain is the length of the plaintext of a container of size bytes, negative if that is too short to be one.
+func (h Header) Plain(size int64) int64 { return size - h.Size - IVSize }
+
+// ReadHeader reads the beginning of a container, and nothing beyond it, for callers that fetch the ciphertext by ranges. Errors
+// are as Open's.
+func ReadHeader(r io.Reader) (Header, error) {
+	h, err := readHeader(r)
+	return Header{Salt: h.salt, Size: h.size}, err
+}
+
+// NewRangeReader returns the plaintext from an offset off on. r holds the container's bytes from Header.Size+off on: the 16 bytes
+// before the ciphertext of that plaintext are the first of them. It is for one goroutine.
+func NewRangeReader(r io.Reader, key []byte) (io.Reader, error) {
+	s := &stream{r: r}
+	if err := readFull(r, s.before[:]); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.block, err = newBlock(key); err != nil {
+		return nil, err
+	}
+	return s, nil
+}

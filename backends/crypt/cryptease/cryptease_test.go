@@ -422,3 +422,28 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// Whoever fetches only a part of a container by the network gets what lies there.
+func TestRanges(t *testing.T) {
+	plain := make([]byte, 1000)
+	for i := range plain {
+		plain[i] = byte(i * 31)
+	}
+	file := sealed(t, plain)
+	h, err := ReadHeader(bytes.NewReader(file))
+	if err != nil || h.Plain(int64(len(file))) != 1000 || h.Size != Overhead-IVSize {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	for _, off := range []int64{0, 1, 15, 16, 17, 500, 999} {
+		r, err := NewRangeReader(bytes.NewReader(file[h.Size+off:]), testKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, plain[off:]) {
+			t.Errorf("from %d: %d bytes, %v", off, len(got), err)
+		}
+	}
+	if _, err := NewRangeReader(bytes.NewReader(file[:10]), testKey); !errors.Is(err, ErrFormat) {
+		t.Errorf("too short: %v", err)
+	}
+}
