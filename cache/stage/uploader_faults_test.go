@@ -206,3 +206,68 @@ func TestUploadThroughAnything(t *testing.T) {
 		}
 	})
 }
+
+// A file that replaces an older one goes out, and nobody hears that it has arrived: another is renamed over it, or it gets other bytes,
+// be it after a crash. That is no conflict with somebody else; the last bytes are stored.
+func TestUploadThatLandedUnheardIsNoConflict(t *testing.T) {
+	for _, row := range []struct {
+		what    string
+		crash   bool
+		succeed func(r *rig, base backends.Entry)
+	}{
+		{"renamed over", false, renameOver},
+		{"renamed over after a crash", true, renameOver},
+		{"written to after a crash", true, func(r *rig, _ backends.Entry) {
+			info, ok := r.Lookup("f")
+			if !ok {
+				r.t.Fatal("it is not staged any more")
+			}
+			f, err := r.OpenFile(r.t.Context(), info.ID, true)
+			r.must(err)
+			r.must(f.Truncate(0))
+			_, err = f.WriteAt([]byte("last"), 0)
+			r.must(err)
+			r.must(errors.Join(f.Flush(r.t.Context()), f.Close()))
+		}},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				r.file("f", "first")
+				r.start(nil)
+				r.settled()
+				base := r.entry("f")
+				landed := make(chan struct{})
+				var once sync.Once
+				r.src.After(func(mem.Op) (err error) {
+					once.Do(func() {
+						close(landed)
+						err = backends.ErrUnreachable
+					})
+					return err
+				})
+				g, err := r.Create("f", Attr{Mode: 0o644, ModTime: time.Now()}, base)
+				r.must(err)
+				_, err = g.WriteAt([]byte("second"), 0)
+				r.must(err)
+				r.must(errors.Join(g.Flush(t.Context()), g.Close()))
+				<-landed
+				r.end()
+				if row.crash {
+					r.bench = r.crash()
+				}
+				row.succeed(r, base)
+				r.start(nil)
+				r.settled()
+				r.holds("f", "last")
+				if n := len(r.Items()); n > 0 {
+					t.Errorf("%d are left: %+v", n, r.Items())
+				}
+			})
+		})
+	}
+}
+
+func renameOver(r *rig, base backends.Entry) {
+	r.file("f.tmp", "last")
+	r.must(r.Rename(r.t.Context(), "f.tmp", "f", base, false))
+}
