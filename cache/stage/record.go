@@ -157,6 +157,7 @@ type replayed struct {
 type numbered struct {
 	record
 	seq, sure uint64
+	end       int // in the journal
 }
 
 // gap is a run of sequence numbers that are missing.
@@ -168,6 +169,10 @@ func replay(b []byte) replayed {
 	for _, g := range gaps {
 		if g.after >= sure { // never synced: nobody was told of what is missing, nor of what follows
 			out.records = out.records[:out.upTo(g.after)]
+			out.valid, out.torn = 0, true
+			if n := len(out.records); n > 0 {
+				out.valid = out.records[n-1].end
+			}
 			return out
 		}
 		out.torn = false
@@ -191,8 +196,9 @@ func findRecords(b []byte) (out replayed, gaps []gap, sure uint64) {
 		if lost := len(out.records) > 0 && r.seq != last+1 || len(out.records) == 0 && at > 0; lost {
 			gaps = append(gaps, gap{last, r.seq})
 		}
-		out.records = append(out.records, r)
 		last, at, sure = r.seq, at+n, max(sure, r.sure)
+		r.end = at
+		out.records = append(out.records, r)
 	}
 	if !out.torn {
 		out.valid = at
