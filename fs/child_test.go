@@ -56,6 +56,7 @@ type setup struct {
 	Eager            bool // what is staged is uploaded all the time, as soon as nobody writes to it
 	Others           bool // other users may come in
 	Patience         int  // seconds after which a test hangs; 0: 30
+	Counted          bool // requests of the kernel are counted
 }
 
 type object struct {
@@ -93,6 +94,7 @@ type server struct {
 	log     bytes.Buffer
 	ttl     atomic.Int64
 	labs    map[string]*lab
+	rounds  rounds
 }
 
 func (s *server) start() error {
@@ -142,9 +144,13 @@ func (s *server) start() error {
 		}
 		trees = append(trees, Tree{Name: name, Store: store})
 	}
+	var trace slog.Handler
+	if s.o.Counted {
+		trace = &s.rounds
+	}
 	var err error
 	s.fs, err = New(Options{
-		Dir: s.o.Dir, FsName: "test:source", Trees: trees, XAttrs: s.o.XAttrs, Passthrough: !s.o.NoPassthrough,
+		trace: trace, Dir: s.o.Dir, FsName: "test:source", Trees: trees, XAttrs: s.o.XAttrs, Passthrough: !s.o.NoPassthrough,
 		CacheDir: s.o.Cache, UID: 1234, GID: 2345, Log: slog.New(slog.NewTextHandler(&s.log, nil)), writableMount: s.o.Writable, AllowOther: s.o.Others,
 	})
 	if err != nil {
@@ -200,6 +206,8 @@ func (s *server) do(cmd []string) string {
 	case "stat":
 		info, err := s.fs.Stat(testContext(), cmd[1])
 		return fmt.Sprint(info.Tree, " ", info.Entry.Size, " ", info.Entry.Version, " ", info.State, " ", err)
+	case "rounds":
+		return s.rounds.take()
 	case "log":
 		return strconv.Quote(s.log.String())
 	case "unmount":

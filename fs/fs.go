@@ -77,6 +77,8 @@ type Options struct {
 
 	// writableMount leaves "ro" away, so that tests meet the nodes' own refusals and not the kernel's.
 	writableMount bool
+	// trace is told of every request; tests only.
+	trace slog.Handler
 }
 
 const (

@@ -83,8 +83,12 @@ func (f *FS) nodeOptions(direct bool) *fusefs.Options {
 			Logger:            log, PanicHandler: f.panicked,
 		},
 	}
+	if f.o.trace != nil {
+		o.Debug, o.MountOptions.Logger = true, slog.NewLogLogger(f.o.trace, slog.LevelDebug)
+	}
 	if f.writable() {
-		o.ExtraCapabilities |= fuse.CAP_ATOMIC_O_TRUNC // what is to be emptied need not be fetched first
+		o.ExtraCapabilities |= fuse.CAP_ATOMIC_O_TRUNC     // what is to be emptied need not be fetched first
+		o.ExtraCapabilities |= fuse.CAP_HANDLE_KILLPRIV_V2 // or the kernel asks for security.capability before each write: see setter
 	}
 	if direct {
 		o.DirectMountStrict = true

@@ -16,9 +16,9 @@ const (
 	// What is shown of things of which nothing is known but that the source has them.
 	storedFileMode = 0o644
 	storedDirMode  = 0o755
-	// settledTimeout is how long the kernel may believe the size and times of a staged file that nobody writes to. A
-	// mapping can write to it without telling.
-	settledTimeout = time.Second
+	// stagedTimeout is how long the kernel may believe the size and times of a staged file. What it writes itself, into
+	// the local file too, it knows; but a mapping of the local file moves its time without telling.
+	stagedTimeout = time.Second
 )
 
 // number is the inode number that users see of what is staged, or was before it was stored. It stays when the thing
@@ -139,10 +139,10 @@ func (o *overlay) attrTimeout(it item) time.Duration {
 		return o.entryTimeout(it)
 	case it.kind == stage.Link || !it.staged && it.e.Size != backends.SizeUnknown:
 		return fileAttrTimeout
-	case !it.staged || it.info.Open > 0:
+	case !it.staged:
 		return 0
 	}
-	return settledTimeout
+	return stagedTimeout
 }
 
 // entryTimeout is how long the kernel may believe the name. What is staged changes only through this mount and through
@@ -155,13 +155,18 @@ func (o *overlay) entryTimeout(it item) time.Duration {
 	return believed(o.t.store.Fresh(parent))
 }
 
-// setter turns what a program asked for into a change of attributes; ok is false where that is nothing.
+// setter turns what a program asked for into a change of attributes; ok is false where that is nothing. The kernel leaves it to
+// us to take away setuid and setgid where owner or size change; where bytes do, the stage sees to it.
 func setter(in *fuse.SetAttrIn) (change func(*stage.Attr), ok bool) {
 	mode, hasMode := in.GetMode()
 	uid, hasUID := in.GetUID()
 	gid, hasGID := in.GetGID()
 	when, hasTime := in.GetMTime()
+	drop := in.Valid&fuse.FATTR_KILL_SUIDGID != 0
 	return func(a *stage.Attr) {
+		if drop {
+			a.Mode = stage.Unprivileged(a.Mode)
+		}
 		if hasMode {
 			a.Mode = mode & 0o7777
 		}
@@ -174,5 +179,5 @@ func setter(in *fuse.SetAttrIn) (change func(*stage.Attr), ok bool) {
 		if hasTime {
 			a.ModTime = when
 		}
-	}, hasMode || hasUID || hasGID || hasTime
+	}, hasMode || hasUID || hasGID || hasTime || drop
 }

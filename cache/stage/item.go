@@ -155,11 +155,23 @@ func (it *item) saw(l looked) {
 	if d := it.wrote - l.MTime; d >= 0 && d <= notches { // it is the same, or has been notched
 		return
 	}
+	if it.wrote != 0 || l.Size > 0 { // not only made
+		it.attr.Mode = Unprivileged(it.attr.Mode)
+	}
 	it.wrote = l.MTime
 	it.attr.ModTime = fromNanos(l.MTime)
 	if it.changed.Before(it.attr.ModTime) {
 		it.changed = it.attr.ModTime
 	}
+}
+
+// Unprivileged is a mode without what writing to a file takes away from it: setuid, and setgid where that is no mandatory lock.
+func Unprivileged(mode uint32) uint32 {
+	const setuid, setgid, groupExec = 0o4000, 0o2000, 0o010
+	if mode&groupExec != 0 {
+		mode &^= setgid
+	}
+	return mode &^ setuid
 }
 
 // sawAgain is saw after a restart: times alone are not synced, so that a crash may have left an older one.
