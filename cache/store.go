@@ -154,6 +154,19 @@ func (s *Store) List(ctx context.Context, dir string) ([]backends.Entry, error) 
 	return s.lists.list(ctx, dir)
 }
 
+// Known returns the last parts of the names in dir if all are known, believed or not, else nil. It never asks the source: it is for guesses.
+func (s *Store) Known(dir string) []string {
+	if s.lister == nil {
+		return nil
+	}
+	var names []string
+	for _, e := range s.lister.peek(dir) {
+		_, base := backends.Split(e.Name)
+		names = append(names, base)
+	}
+	return names
+}
+
 // Fresh tells how long the listing of dir will still be believed; 0 or less: not any more.
 func (s *Store) Fresh(dir string) time.Duration { return s.lists.fresh(dir) }
 

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -30,10 +31,12 @@ func (o *overlay) xattrs(it item) map[string]string {
 		all := o.t.xattrs(it.e)
 		if m, ok := o.stage.Remember(it.e); ok && m.ID != 0 {
 			all["state"] = stage.Stored.String()
+			all["error"] = cmp.Or(all["error"], strings.Join(m.Warnings, "\n"))
 		}
+		maps.DeleteFunc(all, func(_, value string) bool { return value == "" })
 		return all
 	}
-	all := map[string]string{"state": shownState(it.info.State), "etag": it.info.Base.Version, "version": it.info.Base.Version, "error": it.info.Err}
+	all := map[string]string{"state": shownState(it.info.State), "etag": it.info.Base.Version, "version": it.info.Base.Version, "error": cmp.Or(it.info.Err, strings.Join(it.info.Warnings, "\n"))}
 	if it.info.State == stage.Uploading && it.info.Size > 0 {
 		all["progress"] = strconv.FormatInt(min(100, 100*it.info.Sent/it.info.Size), 10) + "%"
 	}

@@ -228,12 +228,15 @@ func (s *Stage) judge(j *Job) bool {
 	return false
 }
 
-// siblings are the names in a directory that are known here: staged ones and stored ones.
+// siblings are the names in a directory that are known here: staged ones and stored ones. Some may be named twice.
 func (s *Stage) siblings(dir string) []string {
+	out := s.o.Listed(dir)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if out == nil {
+		out = s.memory.in(dir)
+	}
 	items, implied := s.names.children(dir)
-	var out []string
 	for _, it := range items {
 		_, base := backends.Split(it.name)
 		out = append(out, base)
@@ -242,7 +245,7 @@ func (s *Stage) siblings(dir string) []string {
 		_, base := backends.Split(name)
 		out = append(out, base)
 	}
-	return append(out, s.memory.in(dir)...)
+	return out
 }
 
 // Checkpoint journals what a later try needs.

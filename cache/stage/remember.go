@@ -121,13 +121,13 @@ func (s *Stage) Remember(e backends.Entry) (Remembered, bool) {
 	return s.memory.of(e)
 }
 
-// Warned returns what the gate said of files that are stored, by name.
-func (s *Stage) Warned() map[string][]string {
+// Warned returns what the gate said of files that are stored, by name, if they were changed after since.
+func (s *Stage) Warned(since time.Time) map[string][]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[string][]string{}
 	for name, k := range s.memory.byName {
-		if len(k.Warnings) > 0 {
+		if len(k.Warnings) > 0 && k.Changed.After(since) {
 			out[name] = k.Warnings
 		}
 	}

@@ -58,17 +58,18 @@ const (
 
 // Options say where a stage lies and how it behaves.
 type Options struct {
-	Dir        string                // made with 0700; used by one process at a time
-	Target     string                // what it is a stage of, for people and programs that find it later; kept in the header
-	Quota      int64                 // the most bytes staged at once; 0 means as many as the disk holds
-	Reserve    int64                 // bytes of the disk to leave free; 0 means 5 %, at most 5 GiB; less than 0 means none
-	Quiet      time.Duration         // 0 means 5 s
-	Durability Durability            // the zero value is Local
-	Gate       gate.Profile          // the zero value lets everything pass
-	MakeRoom   func(n int64)         // asks whoever else uses the disk to give way; may be nil
-	Changed    func(backends.Change) // told of names whose entry became another one; must not block; may be nil
-	Now        func() time.Time      // nil means the system's clock
-	Log        *slog.Logger          // nil discards
+	Dir        string                    // made with 0700; used by one process at a time
+	Target     string                    // what it is a stage of, for people and programs that find it later; kept in the header
+	Quota      int64                     // the most bytes staged at once; 0 means as many as the disk holds
+	Reserve    int64                     // bytes of the disk to leave free; 0 means 5 %, at most 5 GiB; less than 0 means none
+	Quiet      time.Duration             // 0 means 5 s
+	Durability Durability                // the zero value is Local
+	Gate       gate.Profile              // the zero value lets everything pass
+	MakeRoom   func(n int64)             // asks whoever else uses the disk to give way; may be nil
+	Listed     func(dir string) []string // the names in a directory of the target as far as they are known without asking; for Gate; may be nil
+	Changed    func(backends.Change)     // told of names whose entry became another one; must not block; may be nil
+	Now        func() time.Time          // nil means the system's clock
+	Log        *slog.Logger              // nil discards
 
 	hook func(op) error // sees every call on the disk first; tests only
 }
@@ -79,6 +80,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MakeRoom == nil {
 		o.MakeRoom = func(int64) {}
+	}
+	if o.Listed == nil {
+		o.Listed = func(string) []string { return nil }
 	}
 	if o.Changed == nil {
 		o.Changed = func(backends.Change) {}

@@ -78,6 +78,12 @@ func (m *mountServer) openStageOf(ctx context.Context, s *liveSource) (err error
 				store.MakeRoom(n)
 			}
 		},
+		Listed: func(dir string) []string {
+			if store := s.room.Load(); store != nil {
+				return store.Known(dir)
+			}
+			return nil
+		},
 		Changed: func(c backends.Change) {
 			if f := m.fs.Load(); f != nil {
 				f.Changed(m.spec.folder(s.spec), c)

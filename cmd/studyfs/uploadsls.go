@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -89,7 +90,7 @@ func (a *app) listUploads(all []stageRef, asJSON bool) error {
 func printStages(w io.Writer, stages []stageReport) error {
 	first := true
 	for _, s := range stages {
-		if len(s.Items) == 0 && s.Error == "" {
+		if len(s.Items) == 0 && s.Error == "" && len(s.Warned) == 0 {
 			continue
 		}
 		if !first {
@@ -99,22 +100,54 @@ func printStages(w io.Writer, stages []stageReport) error {
 		if _, err := fmt.Fprintln(w, s.heading()); err != nil {
 			return err
 		}
-		if len(s.Items) == 0 {
-			continue
+		if err := s.printItems(w); err != nil {
+			return err
 		}
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "ID\tSTATE\tSIZE\tSENT\tAGE\tNAME") //nolint:errcheck // Flush tells
-		for _, i := range s.Items {
-			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", i.ID, i.State, humanBytes(i.Size), i.progress(), humanAge(i.AgeS), i.shown()) //nolint:errcheck // Flush tells
-			for _, why := range i.remarks() {
-				fmt.Fprintf(t, "\t\t\t\t\t  %s\n", why) //nolint:errcheck // Flush tells
-			}
-		}
-		if err := t.Flush(); err != nil {
+		if err := s.printWarned(w); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// printItems prints a table of what is staged.
+func (s stageReport) printItems(w io.Writer) error {
+	if len(s.Items) == 0 {
+		return nil
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tSTATE\tSIZE\tSENT\tAGE\tNAME") //nolint:errcheck // Flush tells
+	for _, i := range s.Items {
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", i.ID, i.State, humanBytes(i.Size), i.progress(), humanAge(i.AgeS), i.shown()) //nolint:errcheck // Flush tells
+		for _, why := range i.remarks() {
+			fmt.Fprintf(t, "\t\t\t\t\t  %s\n", why) //nolint:errcheck // Flush tells
+		}
+	}
+	return t.Flush()
+}
+
+// shownWarned is how many names of stored files are looked at in words; a tree of a thousand files has the same fault a thousand times.
+const shownWarned = 10
+
+// printWarned tells of stored files whose names could be better.
+func (s stageReport) printWarned(w io.Writer) error {
+	if len(s.Warned) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	n := len(s.Warned)
+	fmt.Fprintf(&b, "  %s stored today %s not as BIDS has it:\n", countFiles(n), pick(n, "is named", "are named"))
+	for _, f := range s.Warned[:min(n, shownWarned)] {
+		fmt.Fprintf(&b, "    %s\n", harmless(f.Name))
+		for _, text := range f.Warnings {
+			fmt.Fprintf(&b, "      %s\n", text)
+		}
+	}
+	if n > shownWarned {
+		fmt.Fprintf(&b, "    and %d more (uploads ls --json lists all)\n", n-shownWarned)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // heading is a line about a stage.
@@ -199,11 +232,10 @@ func harmless(name string) string {
 }
 
 func (i uploadItem) remarks() []string {
-	lines := i.Warnings
-	if i.Error != "" {
-		lines = append([]string{i.Error}, lines...)
+	if i.Error == "" || slices.Contains(i.Warnings, i.Error) {
+		return i.Warnings
 	}
-	return lines
+	return append([]string{i.Error}, i.Warnings...)
 }
 
 // humanAge shows seconds in the two largest units that matter.

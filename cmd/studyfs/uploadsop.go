@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,8 +53,27 @@ type stageReport struct {
 	Items   []uploadItem `json:"items"`
 	More    int          `json:"more,omitempty"` // items that are not listed here
 
+	Warned []warnedFile `json:"warned,omitempty"` // stored within the last day, under names that the rules know better
+
 	Done   bool          `json:"done,omitempty"` // wait: nothing is on its way any more
 	Verify *verifyReport `json:"verify,omitempty"`
+}
+
+// warnedFile is a stored file whose name breaks rules that only warn.
+type warnedFile struct {
+	Name     string   `json:"name"`
+	Warnings []string `json:"warnings"`
+}
+
+// warnedFor is how long uploads ls shows them.
+const warnedFor = 24 * time.Hour
+
+func (t *uploadTarget) warned(now time.Time) (out []warnedFile) {
+	all := t.stage.Warned(now.Add(-warnedFor))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, warnedFile{name, all[name]})
+	}
+	return out
 }
 
 // uploadItem is one staged file, link or directory.
@@ -168,6 +189,7 @@ func (t *uploadTarget) report(q uploadsRequest) stageReport {
 			r.Items = append(r.Items, newUploadItem(i, now))
 		}
 	}
+	r.Warned = t.warned(now)
 	return r
 }
 
