@@ -183,22 +183,41 @@ func (d *disk) remove(name string) error {
 
 // replace writes a file under a temporary name, syncs it and gives it its name. The name is durable after a syncDir.
 func (d *disk) replace(name string, data []byte) error {
-	temp := name + tempExt
-	if err := d.remove(temp); err != nil {
-		return err
-	}
-	f, err := d.open(temp, true)
+	f, err := d.draft(name, data)
 	if err != nil {
 		return err
 	}
-	_, err = d.writeAt(temp, f, data, 0)
-	if err == nil {
-		err = d.sync(temp, f)
+	return d.publish(name, f)
+}
+
+// draft writes a file under a temporary name.
+func (d *disk) draft(name string, data []byte) (*os.File, error) {
+	temp := name + tempExt
+	if err := d.remove(temp); err != nil {
+		return nil, err
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	f, err := d.open(temp, true)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = d.writeAt(temp, f, data, 0); err != nil {
+		return nil, errors.Join(err, f.Close(), d.remove(temp))
+	}
+	return f, nil
+}
+
+// publish syncs what draft has written, closes it and gives it its name.
+func (d *disk) publish(name string, f *os.File) error {
+	temp := name + tempExt
+	if err := errors.Join(d.sync(temp, f), f.Close()); err != nil {
 		return errors.Join(err, d.remove(temp))
 	}
 	return d.rename(temp, name)
+}
+
+// begin has the disk begin to take a file's bytes, so that a sync that follows has less to wait for. It promises nothing.
+func (*disk) begin(f *os.File) {
+	unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) //nolint:errcheck // the sync tells
 }
 
 // names returns the regular files in a directory, sorted, and what else is there.

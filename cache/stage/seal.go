@@ -35,10 +35,67 @@ func (s *Stage) seal(it *item, f *os.File) error {
 	if err != nil {
 		return err
 	}
+	s.disk.begin(f)
+	d, err := s.draft(it, m)
+	if err != nil {
+		return err
+	}
 	if err := s.disk.sync(fileName(it.id), f); err != nil {
+		s.discardDraft(d)
 		return s.spoil(it, err)
 	}
-	return s.confirm(it, m)
+	return s.confirm(it, m, d)
+}
+
+// draft is a sidecar that has no name yet. It is written while the disk is busy with the bytes: then one commit of the local file
+// system serves both.
+type draft struct {
+	r   *itemRecord
+	seq uint64
+	f   *os.File
+	err error // why there is no f
+}
+
+// draft writes the sidecar of an item that is about to be sealed. The caller holds sealing.
+func (s *Stage) draft(it *item, m mark) (draft, error) {
+	s.mu.Lock()
+	if err := s.usable(); err != nil {
+		s.mu.Unlock()
+		return draft{}, err
+	}
+	d := draft{r: it.record(), seq: s.journal.newest()}
+	s.mu.Unlock()
+	d.r.Sealed, d.r.Copied = &m, nil
+	raw, err := d.r.sidecar(d.seq)
+	if err != nil {
+		return d, err
+	}
+	if d.f, d.err = s.disk.draft(sidecarName(it.id), raw); d.err == nil {
+		s.disk.begin(d.f)
+	}
+	return d, nil
+}
+
+// discardDraft lets go of a sidecar that is not wanted. What is left of it is removed with the next one, or by load.
+func (s *Stage) discardDraft(d draft) {
+	if d.f != nil {
+		d.f.Close() //nolint:errcheck // not wanted
+	}
+}
+
+// settle gives a draft its name. Where there was no room for it, all is tried again with what is kept for that.
+func (s *Stage) settle(d draft) error {
+	err := d.err
+	if err == nil {
+		err = s.disk.publish(sidecarName(d.r.ID), d.f)
+	}
+	if isNoSpace(err) {
+		return s.writeSidecar(d.r, d.seq)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: sidecar: %w", ErrDamaged, err)
+	}
+	return nil
 }
 
 // spoil puts an item aside whose bytes the disk did not take: a second sync would succeed and prove nothing.
@@ -61,21 +118,8 @@ func (s *Stage) spoil(it *item, err error) error {
 }
 
 // confirm writes down that an item is sealed: the sidecar first, then the journal. The caller holds sealing.
-func (s *Stage) confirm(it *item, m mark) error {
-	s.mu.Lock()
-	if err := s.usable(); err != nil {
-		s.mu.Unlock()
-		return err
-	}
-	before, copied := it.sealed, it.copied
-	it.sealed, it.copied = &m, nil
-	r, seq := it.record(), s.journal.newest()
-	s.mu.Unlock()
-	err := s.writeSidecar(r, seq)
-	if err != nil {
-		s.mu.Lock()
-		it.sealed, it.copied = before, copied
-		s.mu.Unlock()
+func (s *Stage) confirm(it *item, m mark, d draft) error {
+	if err := s.settle(d); err != nil {
 		return fmt.Errorf("seal: %w", err)
 	}
 	s.mu.Lock()
@@ -84,20 +128,26 @@ func (s *Stage) confirm(it *item, m mark) error {
 		s.dropSidecar(it)
 		return nil
 	}
+	it.sealed, it.copied = &m, nil
 	if it.state == Writing || it.state == Failed {
 		it.state, it.why = Staged, ""
 	}
 	it.changed = s.o.Now()
-	seq = s.put(it)
-	it.stale = r.Name != it.name
+	seq := s.put(it)
+	it.stale = d.r.Name != it.name
 	s.signal()
 	s.mu.Unlock()
 	return s.journal.wait(seq, true)
 }
 
+// sidecar is the content of one.
+func (r *itemRecord) sidecar(seq uint64) ([]byte, error) {
+	return record{Kind: kindPut, ID: r.ID, Item: r}.encode(nil, seq, 0)
+}
+
 // writeSidecar replaces an item's sidecar; its name is durable after the directory is synced, which the journal does.
 func (s *Stage) writeSidecar(r *itemRecord, seq uint64) error {
-	raw, err := record{Kind: kindPut, ID: r.ID, Item: r}.encode(nil, seq, 0)
+	raw, err := r.sidecar(seq)
 	if err != nil {
 		return err
 	}
