@@ -47,8 +47,9 @@ type dirHandle struct {
 	until        time.Time // the listing is believed until then
 	clock        func() time.Time
 	ino          func(e backends.Entry) uint64
-	child        func(ctx context.Context, e backends.Entry, timeout time.Duration, out *fuse.EntryOut) *fusefs.Inode
-	de           fuse.DirEntry // the one handed out last
+	// child makes the node of an entry; nil: there is none any more.
+	child func(ctx context.Context, e backends.Entry, timeout time.Duration, out *fuse.EntryOut) *fusefs.Inode
+	de    fuse.DirEntry // the one handed out last
 }
 
 // Readdirent returns the next entry, or nil at the end.
@@ -91,7 +92,11 @@ func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut)
 	if !ok {
 		return nil, syscall.ENOENT
 	}
-	return h.child(ctx, e, max(h.until.Sub(h.clock()), 0), out), 0
+	n := h.child(ctx, e, max(h.until.Sub(h.clock()), 0), out)
+	if n == nil {
+		return nil, syscall.ENOENT
+	}
+	return n, 0
 }
 
 // find is usually the last entry handed out; after an interrupted or full answer it is an earlier one.

@@ -100,6 +100,7 @@ var (
 	_ fusefs.FileReleaser        = (*stagedPassed)(nil)
 
 	_ placed = (*rwDir)(nil)
+	_ placed = (*rwFile)(nil)
 	_ placed = (*rwLink)(nil)
 	_ placed = (*staged)(nil)
 

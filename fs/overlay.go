@@ -146,11 +146,11 @@ func (o *overlay) entries(ctx context.Context, dir string) ([]backends.Entry, er
 
 // list returns what stands in a directory, by name.
 func (o *overlay) list(ctx context.Context, dir string) ([]item, error) {
+	children := o.stage.Children(dir) // first: what is stored meanwhile is listed before it leaves the stage
 	entries, err := o.entries(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	children := o.stage.Children(dir)
 	items, taken := make([]item, 0, len(entries)+len(children)), make(map[string]bool, len(children))
 	for _, info := range children {
 		taken[info.Name] = true

@@ -156,9 +156,11 @@ func (o *overlay) moveDir(ctx context.Context, m move) error {
 
 // moveStaged moves a staged file or link.
 func (o *overlay) moveStaged(ctx context.Context, m move) error {
-	if err := o.removeBase(ctx, m.from); err != nil {
+	letGo, err := o.removeBase(ctx, m.from)
+	if err != nil {
 		return err
 	}
+	defer letGo()
 	over, err := o.overwritten(ctx, m)
 	if err != nil {
 		return err
@@ -221,7 +223,8 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 	if err := cmp.Or(err, rerr, o.removeAt(ctx, m.from.e)); err != nil {
 		return err
 	}
-	o.tell(m.new) // its node is that of the old name
+	moved(m.node, m.new)
+	o.tell(m.new) // the node is that of the old name
 	return nil
 }
 

@@ -68,7 +68,9 @@ func (o *overlay) node(it item) fusefs.InodeEmbedder {
 	case it.staged:
 		return o.stagedNode(it.info)
 	}
-	return &rwFile{o: o, version: version{t: o.t, e: it.e}}
+	f := &rwFile{o: o, version: version{t: o.t, e: it.e}}
+	f.move(it.name)
+	return f
 }
 
 // child is the node of an item below a directory, with what the kernel is told of it.
@@ -226,12 +228,16 @@ func (d *rwDir) handle(items []item) *dirHandle {
 	return h
 }
 
-// plus is child for readdirplus: what has happened to a staged item since the snapshot is told, not what was.
+// plus is child for readdirplus: of what stands under the name now. A name of the snapshot that has gone meanwhile must not come back to
+// the kernel's knowledge.
 func (d *rwDir) plus(ctx context.Context, it item, out *fuse.EntryOut) *fusefs.Inode {
-	if now, ok := d.o.stage.Lookup(it.name); ok {
-		it = stagedItem(now)
+	ctx, done := patient(ctx)
+	defer done()
+	now, err := d.o.lookup(ctx, it.name)
+	if err != nil || now.kind != it.kind {
+		return nil
 	}
-	return d.o.child(ctx, &d.Inode, it, out)
+	return d.o.child(ctx, &d.Inode, now, out)
 }
 
 // numbers are the inode numbers of "." and "..".

@@ -18,9 +18,10 @@ import (
 const copyPart = 1 << 20
 
 // rwFile is one version of one object in a writable tree. Nobody writes to it: a copy is staged for that, which is another
-// node.
+// node. Where the object was renamed, too, the new name leads to another node as soon as the kernel looks it up.
 type rwFile struct {
 	fusefs.Inode
+	spot
 	named
 	o *overlay
 	version
@@ -28,7 +29,7 @@ type rwFile struct {
 
 // item is the file as it is shown now, if the name still leads to this version.
 func (f *rwFile) item(ctx context.Context) (item, error) {
-	it, err := f.o.lookup(ctx, f.e.Name)
+	it, err := f.o.lookup(ctx, f.path())
 	if errors.Is(err, backends.ErrNotExist) || err == nil && (it.staged || !sameVersion(it.e, f.e)) {
 		return it, backends.ErrChanged // if it is gone, looking it up again says so
 	}
@@ -49,7 +50,7 @@ func (f *rwFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uin
 	ctx, done := patient(ctx)
 	defer done()
 	if writes(flags) {
-		return nil, 0, f.o.instead(ctx, "open", f.e.Name, flags&syscall.O_TRUNC != 0)
+		return nil, 0, f.o.instead(ctx, "open", f.path(), flags&syscall.O_TRUNC != 0)
 	}
 	it, err := f.item(ctx)
 	if err != nil {
@@ -68,7 +69,7 @@ func (f *rwFile) Setattr(ctx context.Context, _ fusefs.FileHandle, in *fuse.SetA
 	ctx, done := patient(ctx)
 	defer done()
 	if size, ok := in.GetSize(); ok {
-		return f.o.instead(ctx, "truncate", f.e.Name, size == 0)
+		return f.o.instead(ctx, "truncate", f.path(), size == 0)
 	}
 	it, err := f.item(ctx)
 	if err == nil {
@@ -85,7 +86,7 @@ func (f *rwFile) Setattr(ctx context.Context, _ fusefs.FileHandle, in *fuse.SetA
 // instead stages a copy of what is stored under a name and answers ESTALE.
 func (o *overlay) instead(ctx context.Context, op, name string, empty bool) syscall.Errno {
 	if err := o.writable(ctx, name, empty); err != nil {
-		return o.fail(ctx, op, name, err)
+		return o.fail(ctx, op, name, gone(err)) // where it has gone, looking it up again says so, or makes it anew
 	}
 	return syscall.ESTALE
 }

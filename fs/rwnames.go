@@ -257,21 +257,62 @@ func (o *overlay) unlink(ctx context.Context, name string) error {
 	case !it.staged:
 		return o.settled(ctx, it, o.removeStored(ctx, it.e))
 	}
-	if err := o.removeBase(ctx, it); err != nil {
+	letGo, err := o.removeBase(ctx, it)
+	if err != nil {
 		return err
 	}
+	defer letGo()
 	return meanwhile(o.stage.Remove(ctx, name))
 }
 
-// removeBase deletes what lies at the target under the name of something staged.
-func (o *overlay) removeBase(ctx context.Context, it item) error {
+// removeBase deletes what lies at the target under the name of something staged, which may be the last place of those bytes afterwards: a
+// copy that nobody has changed would go away by itself, now or after a crash, so it is kept and made safe first. Nobody uploads or gives it
+// up before letGo is called.
+func (o *overlay) removeBase(ctx context.Context, it item) (letGo func(), err error) {
 	if it.info.Base == (backends.Entry{}) {
-		return nil
+		return func() {}, nil
 	}
-	if err := o.removeStored(ctx, it.info.Base); err != nil {
-		return o.settled(ctx, it, err)
+	if !o.deletes || o.dst == nil {
+		return nil, refuse("delete what is stored", syscall.EPERM)
 	}
-	return meanwhile(o.stage.Rebase(it.info.ID, backends.Entry{}))
+	base := it.info.Base
+	letGo = func() {}
+	if it.kind == stage.Regular {
+		f, err := o.secure(ctx, it.info.ID)
+		if err != nil {
+			return nil, meanwhile(err)
+		}
+		base = f.Info().Base
+		letGo = func() { f.Close() } //nolint:errcheck // it is sealed; who wrote to it was told of failures by its own close
+	}
+	if base == (backends.Entry{}) {
+		return letGo, nil
+	}
+	if err := o.removeStored(ctx, base); err != nil {
+		letGo()
+		return nil, o.settled(ctx, it, err)
+	}
+	if err := o.stage.Rebase(it.info.ID, backends.Entry{}); err != nil {
+		letGo()
+		return nil, meanwhile(err)
+	}
+	return letGo, nil
+}
+
+// secure opens a staged file, keeps it from being given up, and makes it safe.
+func (o *overlay) secure(ctx context.Context, id stage.ID) (*stage.File, error) {
+	f, err := o.stage.OpenFile(ctx, id, true)
+	if err != nil {
+		return nil, err
+	}
+	_, err = o.stage.SetAttr(id, func(*stage.Attr) {})
+	if err == nil {
+		err = f.Sync(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // settled is for a version that was not there any more: if an upload of ours is the reason, it waits for its end, so that what is there
