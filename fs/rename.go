@@ -165,7 +165,12 @@ func (o *overlay) moveStaged(ctx context.Context, m move) error {
 	if err != nil {
 		return err
 	}
-	if err := o.stage.Rename(ctx, m.old, m.new, over, false); err != nil {
+	if m.replaces && m.over.staged { // and is stored at any moment
+		err = o.stage.RenameOver(ctx, m.old, m.new, m.over.info.ID)
+	} else {
+		err = o.stage.Rename(ctx, m.old, m.new, over, false)
+	}
+	if err != nil {
 		return meanwhile(err)
 	}
 	moved(m.node, m.new)

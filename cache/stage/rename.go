@@ -17,7 +17,16 @@ import (
 // ErrStored: the target has something under from (or below it), which only the caller can move. ErrExist: with noReplace, something is at to;
 // or a directory would be replaced by a file, or the other way round. ErrNotEmpty: a directory at to has something staged below it.
 func (s *Stage) Rename(ctx context.Context, from, to string, over backends.Entry, noReplace bool) error {
-	m := &move{from: from, to: to, over: over, noReplace: noReplace}
+	return s.rename(ctx, &move{from: from, to: to, over: over, noReplace: noReplace})
+}
+
+// RenameOver is Rename of a file or link to the name of a staged one, which is replaced. ErrNotExist if that is not staged any more: it may
+// have been stored a moment ago, so that a caller who saw it staged does not know what the target has now.
+func (s *Stage) RenameOver(ctx context.Context, from, to string, over ID) error {
+	return s.rename(ctx, &move{from: from, to: to, overID: over})
+}
+
+func (s *Stage) rename(ctx context.Context, m *move) error {
 	s.mu.Lock()
 	err := s.collect(ctx, m)
 	if err == nil {
@@ -50,6 +59,7 @@ func (s *Stage) Rename(ctx context.Context, from, to string, over backends.Entry
 type move struct {
 	from, to  string
 	over      backends.Entry
+	overID    ID // what must be staged at to; 0: whatever is
 	noReplace bool
 
 	it      *item // at from; nil for a directory that exists only because of what is below it
@@ -85,6 +95,8 @@ func (s *Stage) collect(ctx context.Context, m *move) (err error) {
 func (s *Stage) mayMove(m *move) error {
 	switch {
 	case m.it == nil && !m.implied:
+		return backends.ErrNotExist
+	case m.overID != 0 && (m.target == nil || m.target.id != m.overID):
 		return backends.ErrNotExist
 	case m.it != nil && m.it == m.target:
 		return nil

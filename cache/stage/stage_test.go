@@ -310,3 +310,27 @@ func TestDirectories(t *testing.T) {
 		t.Error("the directory's mode is forgotten")
 	}
 }
+
+// A file is renamed over one that is stored in that very moment: who saw it staged is told to look again, or the stored version would
+// stand in the way as somebody else's.
+func TestRenameOverWhatIsStoredMeanwhile(t *testing.T) {
+	b := newBench(t, nil)
+	old := b.file("f", "old")
+	b.file("f.tmp", "new text")
+	for range 2 {
+		j := b.job()
+		if j.Name == "f" {
+			b.must(j.Stored(backends.Entry{Name: "f", Version: "1", Size: 3}, nil))
+			continue
+		}
+		b.must(j.Again(time.Hour, nil))
+	}
+	if err := b.RenameOver(t.Context(), "f.tmp", "f", old); !errors.Is(err, backends.ErrNotExist) {
+		t.Errorf("it is renamed over what has gone: %v", err)
+	}
+	id := b.file("g", "old")
+	b.must(b.RenameOver(t.Context(), "f.tmp", "g", id))
+	if b.content("g") != "new text" {
+		t.Errorf("g is %q", b.content("g"))
+	}
+}
