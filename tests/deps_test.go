@@ -19,6 +19,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/backends/s3/s3test/sample": {"studyfs/backends/s3/s3test"},
 		"studyfs/backends/beiwe":            {"studyfs/backends", "studyfs/backends/beiwe/zipstream"},
 		"studyfs/backends/beiwe/zipstream":  {},
+		"studyfs/backends/crypt":            {"studyfs/backends", "studyfs/backends/crypt/cryptease"},
 		"studyfs/backends/crypt/cryptease":  {},
 		"studyfs/backends/beiwe/keyring":    {"studyfs/backends", "studyfs/backends/crypt/cryptease"},
 		"studyfs/backends/beiwe/beiwetest":  {},
@@ -34,6 +35,8 @@ func TestImportsFollowTheArrows(t *testing.T) {
 	outside := map[string][]string{ // modules that only one package may know
 		"github.com/hanwen/go-fuse": {"studyfs/fs"},
 		"github.com/aws":            {"studyfs/backends/s3"},
+		"filippo.io/age":            {"studyfs/backends/crypt"},
+		"golang.org/x/crypto":       {"studyfs/backends/crypt"},
 		"net/http": {
 			"studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/cmd/studyfs",
 		},
