@@ -59,6 +59,8 @@ type Tree struct {
 	// MaxName is how many bytes the name of a file may have, with all its directories; 0 means 1,024. S3 allows that
 	// many for a whole key, the prefix of the source included.
 	MaxName int
+	// StageDir is where the files of Stage lie, for Passthrough.
+	StageDir string
 }
 
 // Options say what is mounted, where and how.

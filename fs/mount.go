@@ -77,7 +77,7 @@ func (f *FS) nodeOptions(direct bool) *fusefs.Options {
 			Name: "studyfs", FsName: f.o.FsName, AllowOther: f.o.AllowOther,
 			MaxWrite: maxRequest, MaxReadAhead: f.o.MaxReadAhead, MaxBackground: maxBackground,
 			DisableSplice: true, // a request of 1 MiB and its header do not fit into a pipe of 1 MiB: every one is a failed try and a warning
-			DisableXAttrs: !f.o.XAttrs && !f.writable(), MaxStackDepth: stackDepth(f.o.CacheDir),
+			DisableXAttrs: !f.o.XAttrs && !f.writable(), MaxStackDepth: stackDepth(f.o.localDirs()),
 			ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO,
 			Options:           []string{"default_permissions"}, // the kernel checks modes itself, without requests
 			Logger:            log, PanicHandler: f.panicked,

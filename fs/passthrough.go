@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -13,12 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stackDepth is how many stacked file systems may lie below this one for passthrough: an overlay under the cache
+// stackDepth is how many stacked file systems may lie below this one for passthrough: an overlay under the cache or the stage
 // makes it two, and with one the kernel answers ELOOP. Two where one would do keeps overlays from lying above.
-func stackDepth(cacheDir string) int {
-	var s unix.Statfs_t
-	if err := unix.Statfs(cacheDir, &s); err == nil && s.Type == unix.OVERLAYFS_SUPER_MAGIC {
-		return 2
+func stackDepth(dirs []string) int {
+	for _, dir := range dirs {
+		var s unix.Statfs_t
+		if err := unix.Statfs(dir, &s); err == nil && s.Type == unix.OVERLAYFS_SUPER_MAGIC {
+			return 2
+		}
 	}
 	return 1
 }
@@ -66,7 +69,24 @@ func (p *passthrough) probe(o Options, s *fuse.Server) {
 		p.set(errors.New("this kernel has none (Linux 6.9 or newer, with CONFIG_FUSE_PASSTHROUGH)"))
 		return
 	}
-	p.set(try(o.CacheDir, s))
+	for _, dir := range o.localDirs() {
+		if err := try(dir, s); err != nil {
+			p.set(err)
+			return
+		}
+	}
+	p.set(nil)
+}
+
+// localDirs are the places of files that the kernel may be given.
+func (o Options) localDirs() []string {
+	dirs := []string{o.CacheDir}
+	for _, t := range o.Trees {
+		if t.StageDir != "" && !slices.Contains(dirs, t.StageDir) {
+			dirs = append(dirs, t.StageDir)
+		}
+	}
+	return dirs
 }
 
 func try(dir string, s *fuse.Server) error {
@@ -93,9 +113,9 @@ func explain(number syscall.Errno) error {
 		return fmt.Errorf("needs root (CAP_SYS_ADMIN): %w", number)
 	}
 	if number == syscall.ELOOP {
-		return fmt.Errorf("the cache lies on too many stacked file systems: %w", number)
+		return fmt.Errorf("the cache or the stage lies on too many stacked file systems: %w", number)
 	}
-	return fmt.Errorf("the kernel refused a file of the cache directory: %w", number)
+	return fmt.Errorf("the kernel refused a file of the cache or the stage: %w", number)
 }
 
 // refused notes that a file was offered and read by requests all the same.

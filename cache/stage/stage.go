@@ -154,6 +154,9 @@ func Open(o Options) (*Stage, error) {
 	return s, nil
 }
 
+// Dir is where the stage lies on the local disk.
+func (s *Stage) Dir() string { return s.o.Dir }
+
 // Close ends the stage. What is sealed waits for the next Open; files that are open and were never sealed are listed as
 // orphans then. Jobs must have ended.
 func (s *Stage) Close() error {
