@@ -25,7 +25,7 @@ type Job struct {
 	Was       Remembered // what is known of Base
 	HasWas    bool
 
-	tried []sent // what may lie at the target of earlier tries
+	tried []sent // what may lie at the target of this try and of earlier ones
 
 	s      *Stage
 	it     *item
@@ -93,10 +93,10 @@ func (j *Job) fill() {
 	if it.sum != nil {
 		j.CRC64NVME = *it.sum
 	}
-	j.tried = it.tried
 	if it.kind != Dir && !it.touch && !it.undo {
 		it.try(sent{it.info().Size, j.CRC64NVME})
 	}
+	j.tried = it.tried
 	j.Info, j.Resume = it.info(), it.resume
 	j.Was, j.HasWas = j.s.memory.of(it.base)
 }

@@ -151,17 +151,22 @@ func (u *Uploader) put(ctx context.Context, j *Job, r io.ReaderAt) (backends.Ent
 }
 
 // isOurs reports whether what stands in a job's way is what an earlier try of it has stored, whose answer never came: because the file was
-// opened again just then, or the process was killed. If so, it is what the next try replaces.
-func (u *Uploader) isOurs(ctx context.Context, j *Job) bool {
+// opened again just then, or the process was killed. If so, it is what the next try replaces. An error: this cannot be told now.
+func (u *Uploader) isOurs(ctx context.Context, j *Job) (bool, error) {
 	examiner, ok := u.o.Dst.(backends.Examiner)
 	if !ok || j.Touch || len(j.tried) == 0 {
-		return false
+		return false, nil
 	}
 	now, err := examiner.Examine(ctx, objectName(j))
-	if err != nil || !now.HasCRC || !slices.Contains(j.tried, sent{now.Entry.Size, now.CRC64NVME}) {
-		return false
+	switch {
+	case errors.Is(err, backends.ErrNotExist), errors.Is(err, backends.ErrPermission): // keys that may only write
+		return false, nil
+	case err != nil:
+		return false, err
+	case !now.HasCRC || !slices.Contains(j.tried, sent{now.Entry.Size, now.CRC64NVME}):
+		return false, nil
 	}
-	return u.o.Stage.Rebase(j.ID, now.Entry) == nil
+	return u.o.Stage.Rebase(j.ID, now.Entry) == nil, nil
 }
 
 // undo removes what a try has left under a name that was given up, if it is that and nothing else, and took no other's place.

@@ -150,7 +150,16 @@ func (u *Uploader) conclude(ctx context.Context, j *Job, err, local error) verdi
 	tries := u.tries[j.ID]
 	u.mu.Unlock()
 	v := verdictOf(j, err, local, tries)
-	if v.how == endConflict && u.isOurs(ctx, j) {
+	if v.how != endConflict {
+		return v
+	}
+	ours, asked := u.isOurs(ctx, j)
+	switch {
+	case asked != nil && ctx.Err() != nil:
+		return verdict{how: endReleased, err: asked}
+	case asked != nil:
+		return verdictOf(j, asked, nil, tries)
+	case ours:
 		return verdict{how: endAgain, soon: true, err: err}
 	}
 	return v

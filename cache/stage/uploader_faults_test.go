@@ -252,6 +252,13 @@ func TestUploadThatLandedUnheardIsNoConflict(t *testing.T) {
 				r.must(errors.Join(g.Flush(t.Context()), g.Close()))
 				<-landed
 				r.end()
+				asked := 0
+				r.src.Before(func(op mem.Op) error { // nor is one when it cannot be found out at once
+					if asked++; op.Name == "examine" && asked < 5 {
+						return backends.ErrBusy
+					}
+					return nil
+				})
 				if row.crash {
 					r.bench = r.crash()
 				}
