@@ -94,9 +94,7 @@ func (s *Stage) collect(ctx context.Context, m *move) (err error) {
 // mayMove checks a rename. The caller holds mu.
 func (s *Stage) mayMove(m *move) error {
 	switch {
-	case m.it == nil && !m.implied:
-		return backends.ErrNotExist
-	case m.overID != 0 && (m.target == nil || m.target.id != m.overID):
+	case m.it == nil && !m.implied, m.overGone():
 		return backends.ErrNotExist
 	case m.it != nil && m.it == m.target:
 		return nil
@@ -111,6 +109,9 @@ func (s *Stage) mayMove(m *move) error {
 	}
 	return nil
 }
+
+// overGone reports whether what is to be replaced is not staged any more.
+func (m *move) overGone() bool { return m.overID != 0 && (m.target == nil || m.target.id != m.overID) }
 
 // isStored reports whether the target has something under the item's name.
 func (it *item) isStored() bool { return it.base != backends.Entry{} || it.populated }
