@@ -17,6 +17,8 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/backends/s3":               {"studyfs/backends"},
 		"studyfs/backends/s3/s3test":        {},
 		"studyfs/backends/s3/s3test/sample": {"studyfs/backends/s3/s3test"},
+		"studyfs/backends/azure":            {"studyfs/backends"},
+		"studyfs/backends/azure/azuretest":  {},
 		"studyfs/backends/beiwe":            {"studyfs/backends", "studyfs/backends/beiwe/zipstream"},
 		"studyfs/backends/beiwe/zipstream":  {},
 		"studyfs/backends/crypt":            {"studyfs/backends", "studyfs/backends/crypt/cryptease"},
@@ -37,8 +39,9 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"github.com/aws":            {"studyfs/backends/s3"},
 		"filippo.io/age":            {"studyfs/backends/crypt"},
 		"golang.org/x/crypto":       {"studyfs/backends/crypt"},
+		"github.com/Azure":          {"studyfs/backends/azure"},
 		"net/http": {
-			"studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/cmd/studyfs",
+			"studyfs/backends/azure", "studyfs/backends/azure/azuretest", "studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/cmd/studyfs",
 		},
 	}
 	cmd := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...")

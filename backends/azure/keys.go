@@ -1,0 +1,94 @@
+package azure
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"studyfs/backends"
+)
+
+// Key is what opens an account or a part of it: the account's key, or a shared access signature (SAS).
+type Key struct {
+	text backends.Secret
+	sas  bool
+}
+
+// ErrKey says that a text is no key. What the text is, no error says.
+var ErrKey = errors.New("neither an account key nor a shared access signature (SAS)")
+
+// ParseKey reads a key as the portal shows it: an account key, a SAS token, a SAS URL, or a connection string with one of them.
+func ParseKey(text string) (Key, error) {
+	text = strings.Trim(strings.TrimSpace(text), `"`)
+	for part := range strings.SplitSeq(text, ";") {
+		name, value, found := strings.Cut(part, "=")
+		if found && (name == "AccountKey" || name == "SharedAccessSignature") {
+			return ParseKey(value)
+		}
+	}
+	if _, query, isURL := strings.Cut(text, "?"); isURL {
+		text = query
+	}
+	if values, err := url.ParseQuery(text); err == nil && values.Get("sig") != "" && values.Get("sv") != "" {
+		return Key{text: backends.NewSecret(text), sas: true}, nil
+	}
+	if raw, err := base64.StdEncoding.DecodeString(text); err != nil || len(raw) < 32 {
+		return Key{}, ErrKey
+	}
+	return Key{text: backends.NewSecret(text)}, nil
+}
+
+// Credentials are a way to come by a key. The zero value is Anonymous.
+type Credentials struct {
+	key  Key
+	path string // of the file that the key is from; "" for none
+	read func() (Key, error)
+}
+
+// Anonymous shows no key.
+func Anonymous() Credentials { return Credentials{} }
+
+// Static uses the given key.
+func Static(k Key) Credentials { return Credentials{key: k} }
+
+// StaticFrom uses the given key, which read has read from the file at path. When the file has changed, read is called again, so that
+// whoever puts a new key there need not mount again; should it fail, the key that there is stays. read may be called from any
+// goroutine, never twice at once.
+func StaticFrom(k Key, path string, read func() (Key, error)) Credentials {
+	return Credentials{key: k, path: path, read: read}
+}
+
+// rekeyEvery is how often the file that holds a key is looked at, while there are requests.
+const rekeyEvery = 2 * time.Second
+
+// fresh returns the key that the file holds, if it has changed since the last look. The caller holds mu.
+func (s *Source) fresh() (Key, bool) {
+	c, now := s.o.Credentials, s.o.Now()
+	if c.path == "" || now.Sub(s.looked) < rekeyEvery {
+		return Key{}, false
+	}
+	s.looked = now
+	stamp := stampOf(c.path)
+	if stamp == s.stamp {
+		return Key{}, false
+	}
+	k, err := c.read()
+	if err != nil { // half written, or gone: the next look may be luckier
+		return Key{}, false
+	}
+	s.stamp = stamp
+	return k, true
+}
+
+// stampOf changes when the file does.
+func stampOf(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
+}
