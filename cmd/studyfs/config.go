@@ -67,6 +67,10 @@ type sourceConfig struct {
 	StageSize       byteSize   `toml:"stage-size" help:"how much may wait for its upload on this disk (default: what the disk has room for)"`
 	Quiet           duration   `toml:"quiet" flag:"hidden" help:"how long a file must be left alone before it is uploaded (default 5s)"`
 
+	EncryptTo nameList `toml:"encrypt-to" help:"encrypt what is uploaded with age for these public keys (age1...) or files of them, separated by commas (kind s3)"`
+	Identity  string   `toml:"identity" help:"open .age files with these private keys: file:KEYS as age-keygen writes it, or cmd:COMMAND that prints that"`
+	Password  string   `toml:"password" help:"open .enc files (openssl enc -des) and .lock files with the password in file:FILE, of cmd:COMMAND, or asked for: prompt"`
+
 	Keyring string   `toml:"keyring" help:"mano's keyring file for beiwe: (default ~/.nrg-keyring.enc; its passphrase from NRG_KEYRING_PASS or asked for)"`
 	Section string   `toml:"section" flag:"no" help:"section of the keyring"`
 	Streams nameList `toml:"streams" help:"show only these streams of beiwe:, such as gps,calls"`

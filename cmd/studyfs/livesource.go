@@ -261,7 +261,12 @@ func (m *mountServer) connectS3(ctx context.Context, s *liveSource) error {
 	if err != nil {
 		return err
 	}
-	s.remote, s.region = remote, remote.Region
+	s.region = remote.Region
+	near, end, err := decrypted(remote, s.spec, m.spec.places())
+	if err != nil {
+		return &failure{What: s.spec.describe(), Why: lastCause(err), Do: "check --encrypt-to and --identity, and the disk of the state directory", Code: exitConfig}
+	}
+	s.remote, s.end = near, end
 	m.remember(s.spec, func(k *known) { k.Region = remote.Region() })
 	return nil
 }

@@ -59,7 +59,7 @@ func (a *app) rootCommand() *cobra.Command {
 				return nil
 			}
 			f := &failure{What: args[0], Why: "no such command", Do: "studyfs --help lists them", Code: exitUsage}
-			if near := nearest(args[0], []string{"demo", "mount", "run", "umount", "status", "uploads", "mb", "export", "cache", "config", "version"}); near != "" {
+			if near := nearest(args[0], []string{"demo", "mount", "run", "umount", "status", "uploads", "mb", "export", "cat", "cache", "config", "version"}); near != "" {
 				f.Do = "did you mean studyfs " + near + "?\n" + f.Do
 			} else if strings.Contains(args[0], ":") {
 				f.Do = "did you mean studyfs mount " + args[0] + " DIR?\n" + f.Do
@@ -76,14 +76,14 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.StringVar(&a.given.file, "config", "", "configuration file (default: studyfs/config.toml in the XDG config directory)")
 	a.given.register(flags, newConfig())
 	root.AddCommand(a.demoCommand(), a.mountCommand(), a.runCommand(), a.umountCommand(), a.statusCommand(), a.uploadsCommand(), a.mbCommand(),
-		a.exportCommand(), a.cacheCommand(), a.configCommand(), a.versionCommand())
+		a.exportCommand(), a.catCommand(), a.cacheCommand(), a.configCommand(), a.versionCommand())
 	return root
 }
 
 const settingsHelp = `Every flag can also stand in the configuration file and in the environment, the later wins: --cache-size 20GiB is
 size = "20GiB" below [cache], and STUDYFS_CACHE_SIZE=20GiB. Sources with a name are [source.NAME] there, with the
 keys kind (s3, empatica, hcp, beiwe), url, keys (file:KEYS.csv, aws-profile:NAME, cmd:COMMAND), region, profile, keyring,
-section, write and so on.`
+section, write, encrypt-to, identity and so on.`
 
 const exitHelp = `Exit codes: 0 ok, 1 error, 2 usage, 3 partial, 69 unreachable or not installed, 73 cannot create, 74 I/O,
 75 unfinished, busy or locked, 77 keys or permission, 78 configuration, 130 interrupted.`

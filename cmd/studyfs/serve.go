@@ -131,7 +131,7 @@ func (m *mountServer) mount() error {
 		}
 		t := fs.Tree{Name: m.spec.folder(s.spec), Store: s.store}
 		if w := s.writing; w != nil && !w.ended() {
-			t.Stage, t.Delete, t.MaxName = w.stage, s.spec.Write.Delete, maxKey-len(s.spec.Prefix)
+			t.Stage, t.Delete, t.MaxName = w.stage, s.spec.Write.Delete, maxKey-len(s.spec.Prefix)-s.spec.suffix()
 			t.StageDir = w.stage.Dir()
 			t.Writer, _ = s.remote.(backends.Writer)
 			writes = true

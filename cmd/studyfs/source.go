@@ -45,12 +45,16 @@ type sourceSpec struct {
 
 	Beiwe *beiweSpec `json:"beiwe,omitempty"` // of that kind; Bucket and all that goes with it is empty then
 	Write *writeSpec `json:"write,omitempty"` // nil: nothing is ever written
+	Crypt *cryptSpec `json:"crypt,omitempty"` // nil: objects are shown as they are
 }
 
 // id stays the same over runs, and over new keys for the same place.
 func (s sourceSpec) id() string {
 	if s.Beiwe != nil { // another account may see other studies of the same server
 		return hashOf(s.Kind, s.Beiwe.Server, s.Beiwe.AccessKey)
+	}
+	if s.Crypt != nil { // other names, sizes and bytes than the same place as it is
+		return hashOf(s.Kind, s.Endpoint, s.Bucket, s.Prefix, "in clear")
 	}
 	return hashOf(s.Kind, s.Endpoint, s.Bucket, s.Prefix)
 }
@@ -136,6 +140,9 @@ func (l *loaded) sourcesOf(args []string) (sources []sourceSpec, notices []strin
 	taken := map[string]bool{}
 	for _, arg := range args {
 		s, more, err := l.parseSource(arg)
+		if err == nil {
+			err = s.readSecrets(l.env)
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -218,11 +225,17 @@ func (l *loaded) build(name string, c sourceConfig, wrongURL int) (sourceSpec, [
 		if err == nil {
 			s.Write, err = l.buildWrite(s, c)
 		}
+		if err == nil {
+			_, err = l.buildCrypt(s, c)
+		}
 		return s, nil, err
 	}
 	s, notices, err := buildS3(name, c, wrongURL)
 	if err == nil {
 		s.Write, err = l.buildWrite(s, c)
+	}
+	if err == nil {
+		s.Crypt, err = l.buildCrypt(s, c)
 	}
 	return s, notices, err
 }

@@ -114,7 +114,7 @@ func (l *loaded) specOfStage(p places, id string) sourceSpec {
 
 // target is how to reach a source again, for the header of its stage. It holds no keys.
 func (s sourceSpec) target() string {
-	s.KeysCSV = nil
+	s.KeysCSV, s.Crypt = nil, s.Crypt.withoutSecrets()
 	text, err := json.Marshal(s)
 	if err != nil {
 		return s.url()
@@ -158,6 +158,7 @@ func (a *app) askUnserved(ctx context.Context, l *loaded, spec sourceSpec, q upl
 
 // unserved is a stage that this process looks after, without a mount.
 type unserved struct {
+	env     environment
 	server  *mountServer
 	source  *liveSource
 	writing *writing
@@ -169,7 +170,7 @@ func (a *app) openUnserved(ctx context.Context, l *loaded, spec sourceSpec) (*un
 		return nil, err
 	}
 	log := newLogger(a.err, max(m.LogLevel, slog.LevelWarn), secretsOf(m.Sources))
-	u := &unserved{server: &mountServer{spec: m, log: log, started: time.Now()}, source: &liveSource{spec: spec}}
+	u := &unserved{env: a.env, server: &mountServer{spec: m, log: log, started: time.Now()}, source: &liveSource{spec: spec}}
 	brief, cancel := context.WithTimeout(ctx, briefLock)
 	defer cancel()
 	if u.writing, err = openWriting(brief, m.places(), spec, log, stage.Options{}); err != nil {
@@ -198,6 +199,9 @@ func (u *unserved) connect(ctx context.Context) error {
 // readKeys reads keys that a source was remembered without.
 func (u *unserved) readKeys() error {
 	s := &u.source.spec
+	if err := s.readSecrets(u.env); err != nil {
+		return err
+	}
 	if s.KeysRef == "" || len(s.KeysCSV) > 0 {
 		return nil
 	}
