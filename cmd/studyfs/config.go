@@ -45,10 +45,10 @@ type config struct {
 
 // sourceConfig is one [source.NAME] of the configuration; its flags apply to every source of the command.
 type sourceConfig struct {
-	Kind          string `toml:"kind" flag:"no" help:"s3, empatica, hcp or beiwe"`
-	URL           string `toml:"url" flag:"no" help:"s3://bucket/prefix/"`
-	Keys          string `toml:"keys" flag:"no" help:"where the keys are: file:KEYS.csv, aws-profile:NAME or cmd:COMMAND that prints such a file"`
-	EndpointURL   string `toml:"endpoint-url" help:"address of an S3 service other than Amazon's"`
+	Kind          string `toml:"kind" flag:"no" help:"s3, empatica, hcp, beiwe or azure"`
+	URL           string `toml:"url" flag:"no" help:"s3://bucket/prefix/ or azure://account/container/prefix/"`
+	Keys          string `toml:"keys" flag:"no" help:"where the keys are: file:KEYS.csv, aws-profile:NAME or cmd:COMMAND that prints such a file; of azure: a file or command with an account key or SAS"`
+	EndpointURL   string `toml:"endpoint-url" help:"address of an S3 service other than Amazon's, or of an Azure account's blob service"`
 	Region        string `toml:"region" help:"region of the bucket (found by asking if not given)"`
 	Profile       string `toml:"profile" help:"take the keys from this profile of the AWS configuration"`
 	Anonymous     bool   `toml:"anonymous" help:"sign nothing: for public data"`
@@ -294,7 +294,7 @@ func meant(key []string) string {
 }
 
 func (c sourceConfig) validate(name string) error {
-	kinds := []string{kindS3, kindEmpatica, kindHCP, kindBeiwe}
+	kinds := []string{kindS3, kindEmpatica, kindHCP, kindBeiwe, kindAzure}
 	switch {
 	case !validFolder(name):
 		return errors.New("the name becomes a folder: no \"/\", no \":\", no leading dot")
@@ -304,6 +304,8 @@ func (c sourceConfig) validate(name string) error {
 		return fmt.Errorf("kind %q is not one of %s", c.Kind, strings.Join(kinds, ", "))
 	case c.Kind == kindS3 && c.URL == "":
 		return errors.New("url is missing; such as \"s3://bucket/prefix/\"")
+	case c.Kind == kindAzure && c.URL == "":
+		return errors.New("url is missing; such as \"azure://account/container/prefix/\"")
 	case c.Kind == kindEmpatica && c.Keys == "":
 		return errors.New("keys is missing; such as \"file:KEYS.csv\"")
 	case c.Write && c.Kind != kindS3:

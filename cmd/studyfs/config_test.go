@@ -92,6 +92,7 @@ func TestConfigMistakes(t *testing.T) {
 		"kind missing":         {"[source.x]\nurl = \"s3://b/\"\n", "[source.x]: kind is missing"},
 		"kind unknown":         {"[source.x]\nkind = \"ftp\"\n", `kind "ftp" is not one of`},
 		"s3 without url":       {"[source.x]\nkind = \"s3\"\n", "url is missing"},
+		"azure without url":    {"[source.x]\nkind = \"azure\"\n", "url is missing"},
 		"empatica without key": {"[source.x]\nkind = \"empatica\"\n", "keys is missing"},
 		"name with slash":      {"[source.\"a/b\"]\nkind = \"hcp\"\n", "the name becomes a folder"},
 	} {

@@ -58,9 +58,9 @@ func (l *loaded) buildCrypt(s sourceSpec, c sourceConfig) (*cryptSpec, error) {
 	if len(c.EncryptTo) == 0 && c.Identity == "" && c.Password == "" {
 		return nil, nil
 	}
-	if c.Kind != kindS3 {
+	if c.Kind != kindS3 && c.Kind != kindAzure {
 		return nil, &failure{
-			What: s.describe(), Why: "sources of kind " + c.Kind + " are not encrypted by studyfs; only s3 is",
+			What: s.describe(), Why: "sources of kind " + c.Kind + " are not encrypted by studyfs; only s3 and azure are",
 			Do: "leave out --encrypt-to, --identity and --password, or put them into the [source.NAME] of the configuration that is meant", Code: exitUsage,
 		}
 	}
@@ -244,6 +244,10 @@ func decrypted(far remote, spec sourceSpec, p places) (near remote, end func() e
 		return nil, nil, err
 	}
 	return source, end, nil
+}
+
+func notDecrypted(s sourceSpec, err error) error {
+	return &failure{What: s.describe(), Why: lastCause(err), Do: "check --encrypt-to and --identity, and the disk of the state directory", Code: exitConfig}
 }
 
 // suffix is by how much the names of a source are longer at the service.

@@ -223,7 +223,10 @@ func (s *liveSource) awaitFresh(ctx context.Context) bool {
 
 // connect opens the remote side.
 func (m *mountServer) connect(ctx context.Context, s *liveSource) error {
-	if s.spec.Beiwe == nil {
+	switch {
+	case s.spec.Azure != nil:
+		return m.connectAzure(s) //nolint:contextcheck // keys may be read again long after this call
+	case s.spec.Beiwe == nil:
 		return m.connectS3(ctx, s)
 	}
 	o, err := s.spec.beiweOptions(m.spec.Timeouts, m.log)
@@ -264,7 +267,7 @@ func (m *mountServer) connectS3(ctx context.Context, s *liveSource) error {
 	s.region = remote.Region
 	near, end, err := decrypted(remote, s.spec, m.spec.places())
 	if err != nil {
-		return &failure{What: s.spec.describe(), Why: lastCause(err), Do: "check --encrypt-to and --identity, and the disk of the state directory", Code: exitConfig}
+		return notDecrypted(s.spec, err)
 	}
 	s.remote, s.end = near, end
 	m.remember(s.spec, func(k *known) { k.Region = remote.Region() })

@@ -66,11 +66,8 @@ func explainSource(s sourceSpec, err error) *failure {
 	case errors.Is(err, backends.ErrPermission):
 		f.Why, f.Do, f.Code = "the keys are good but may not list this place", s.permissionHint(), exitPermission
 	case errors.Is(err, backends.ErrNotExist):
-		f.Why, f.Code = "there is no such bucket", exitConfig
-		f.Do = "check the bucket's name in " + s.origin()
-		if s.Beiwe != nil {
-			f.Why, f.Do = "this is not the address of a Beiwe server: it does not know what was asked", "check URL in "+s.KeysFrom
-		}
+		f.Code = exitConfig
+		f.Why, f.Do = notThere(s)
 	case errors.Is(err, backends.ErrBusy):
 		f.Why, f.Do, f.Code = "the service is overloaded and asks to come later", "try again in a few minutes", exitTryAgain
 	case isUnreachable(err):
@@ -87,6 +84,19 @@ func explainSource(s sourceSpec, err error) *failure {
 		f.Why, f.Do = err.Error(), "see the log (studyfs status shows where), or try again with --log-level debug"
 	}
 	return f
+}
+
+// notThere explains that a source as a whole does not exist.
+func notThere(s sourceSpec) (why, do string) {
+	switch {
+	case s.Beiwe != nil:
+		return "this is not the address of a Beiwe server: it does not know what was asked", "check URL in " + s.KeysFrom
+	case s.Azure != nil && s.Anonymous:
+		return "there is no such container, or it is not public", "check the names of account and container, or leave out --anonymous and give a key"
+	case s.Azure != nil:
+		return "there is no such container", "check the names of account and container in " + s.url()
+	}
+	return "there is no such bucket", "check the bucket's name in " + s.origin()
 }
 
 // wrongAnswer explains an answer that was refused.

@@ -41,6 +41,9 @@ func TestMessages(t *testing.T) {
 	hcp := sourceSpec{Kind: kindHCP, Bucket: "hcp-openaccess", Prefix: "HCP_1200/", Profile: "hcp"}
 	public := sourceSpec{Kind: kindS3, Bucket: "b", Anonymous: true}
 	own := sourceSpec{Kind: kindS3, Bucket: "b", Endpoint: "https://s3.example.org"}
+	container := sourceSpec{Kind: kindAzure, Azure: &azureSpec{Account: "lab", Container: "study"}, KeysFrom: "sas.txt"}
+	open := container
+	open.Anonymous, open.KeysFrom = true, ""
 	seen := map[string]string{}
 	for name, c := range map[string]struct {
 		spec sourceSpec
@@ -57,6 +60,12 @@ func TestMessages(t *testing.T) {
 		"forbidden, s3":          {own, backends.ErrPermission, exitPermission, "limited to a folder"},
 		"no bucket, empatica":    {empatica, backends.ErrNotExist, exitConfig, "keys.csv"},
 		"no bucket, s3":          {own, backends.ErrNotExist, exitConfig, "bucket's name in s3://b/"},
+		"revoked, azure":         {container, backends.ErrAuth, exitPermission, "SAS of lab into sas.txt"},
+		"forbidden, azure":       {container, backends.ErrPermission, exitPermission, "sp=rl"},
+		"not public, azure":      {open, backends.ErrPermission, exitPermission, "give a key"},
+		"no container":           {container, backends.ErrNotExist, exitConfig, "azure://lab/study/"},
+		"no public container":    {open, backends.ErrNotExist, exitConfig, "not public"},
+		"not Azure":              {container, backends.ErrBadAnswer, exitIO, "blob protocol"},
 		"no network":             {hcp, fmt.Errorf("%w: %w", backends.ErrUnreachable, syscall.ECONNREFUSED), exitUnreachable, "connection refused"},
 		"no answer in time":      {own, context.DeadlineExceeded, exitUnreachable, "the address https://s3.example.org"},
 		"overloaded":             {own, backends.ErrBusy, exitTryAgain, "few minutes"},

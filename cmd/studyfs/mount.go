@@ -20,6 +20,8 @@ A SOURCE is one of
                           account from BEIWE_URL, BEIWE_ACCESS_KEY and BEIWE_SECRET_KEY
   hcp:                    the Human Connectome Project (keys from the AWS profile "hcp", or --profile)
   s3://bucket/prefix/     any S3 prefix (--profile, --anonymous, --requester-pays, --endpoint-url)
+  azure://account/container/prefix/
+                          an Azure Blob container, with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or --anonymous
   NAME                    a [source.NAME] of the configuration
 
 A DIR that does not exist is created below an existing directory, and removed again by umount. What a process that

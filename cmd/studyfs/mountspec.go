@@ -62,6 +62,10 @@ func (m *mountSpec) fsName() string {
 		_, host, _ := strings.Cut(m.Sources[0].Beiwe.Server, "://")
 		return "beiwe:" + host
 	}
+	if len(m.Sources) == 1 && m.Sources[0].Azure != nil {
+		a := m.Sources[0].Azure
+		return strings.TrimSuffix("azure:"+a.Account+"/"+a.Container+"/"+m.Sources[0].Prefix, "/")
+	}
 	if len(m.Sources) == 1 {
 		return strings.TrimSuffix("s3:"+m.Sources[0].Bucket+"/"+m.Sources[0].Prefix, "/")
 	}

@@ -82,8 +82,8 @@ func (a *app) rootCommand() *cobra.Command {
 
 const settingsHelp = `Every flag can also stand in the configuration file and in the environment, the later wins: --cache-size 20GiB is
 size = "20GiB" below [cache], and STUDYFS_CACHE_SIZE=20GiB. Sources with a name are [source.NAME] there, with the
-keys kind (s3, empatica, hcp, beiwe), url, keys (file:KEYS.csv, aws-profile:NAME, cmd:COMMAND), region, profile, keyring,
-section, write, encrypt-to, identity and so on.`
+keys kind (s3, empatica, hcp, beiwe, azure), url, keys (file:KEYS.csv, aws-profile:NAME, cmd:COMMAND), region, profile,
+keyring, section, write, encrypt-to, identity and so on.`
 
 const exitHelp = `Exit codes: 0 ok, 1 error, 2 usage, 3 partial, 69 unreachable or not installed, 73 cannot create, 74 I/O,
 75 unfinished, busy or locked, 77 keys or permission, 78 configuration, 130 interrupted.`

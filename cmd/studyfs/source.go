@@ -18,6 +18,7 @@ const (
 	kindEmpatica = "empatica"
 	kindHCP      = "hcp"
 	kindBeiwe    = "beiwe"
+	kindAzure    = "azure"
 )
 
 // Where the Human Connectome Project keeps its open data.
@@ -44,6 +45,7 @@ type sourceSpec struct {
 	KeysRef       string `json:"keys_ref,omitempty"`  // the same as the configuration writes it, to read them again
 
 	Beiwe *beiweSpec `json:"beiwe,omitempty"` // of that kind; Bucket and all that goes with it is empty then
+	Azure *azureSpec `json:"azure,omitempty"` // of that kind; Bucket is empty then, and what is only for S3
 	Write *writeSpec `json:"write,omitempty"` // nil: nothing is ever written
 	Crypt *cryptSpec `json:"crypt,omitempty"` // nil: objects are shown as they are
 }
@@ -53,15 +55,22 @@ func (s sourceSpec) id() string {
 	if s.Beiwe != nil { // another account may see other studies of the same server
 		return hashOf(s.Kind, s.Beiwe.Server, s.Beiwe.AccessKey)
 	}
-	if s.Crypt != nil { // other names, sizes and bytes than the same place as it is
-		return hashOf(s.Kind, s.Endpoint, s.Bucket, s.Prefix, "in clear")
+	where := []string{s.Kind, s.Endpoint, s.Bucket, s.Prefix}
+	if s.Azure != nil {
+		where = []string{s.Kind, s.Endpoint, s.Azure.Account, s.Azure.Container, s.Prefix}
 	}
-	return hashOf(s.Kind, s.Endpoint, s.Bucket, s.Prefix)
+	if s.Crypt != nil { // other names, sizes and bytes than the same place as it is
+		where = append(where, "in clear")
+	}
+	return hashOf(where...)
 }
 
 func (s sourceSpec) url() string {
 	if s.Beiwe != nil {
 		return s.Beiwe.Server
+	}
+	if s.Azure != nil {
+		return "azure://" + s.Azure.Account + "/" + s.Azure.Container + "/" + s.Prefix
 	}
 	return "s3://" + s.Bucket + "/" + s.Prefix
 }
@@ -85,6 +94,9 @@ func (s sourceSpec) protocol() string {
 	if s.Beiwe != nil {
 		return "Beiwe's language"
 	}
+	if s.Azure != nil {
+		return "Azure's blob protocol"
+	}
 	return "S3"
 }
 
@@ -104,6 +116,8 @@ func (s sourceSpec) newKeysHint() string {
 		return "create new access credentials on the server's page Manage My Credentials and put them into " + s.KeysFrom
 	case s.Kind == kindEmpatica:
 		return "create new Data Access Keys in the Empatica portal, download the CSV and mount with that (now: " + s.KeysFrom + ")"
+	case s.Azure != nil && !s.Anonymous:
+		return s.Azure.newKeyHint(s.KeysFrom)
 	case s.KeysFrom != "":
 		return "put valid keys into " + s.KeysFrom
 	case s.Profile != "":
@@ -120,6 +134,10 @@ func (s sourceSpec) permissionHint() string {
 		return "check that the S3 access URL in " + s.KeysFrom + " is complete, as the portal shows it: these keys open exactly one folder"
 	case s.Kind == kindHCP:
 		return "accept the data use terms at https://db.humanconnectome.org and take the keys that it gives you (profile " + s.Profile + ")"
+	case s.Azure != nil && s.Anonymous:
+		return "this is not public data: leave out --anonymous and give a key"
+	case s.Azure != nil:
+		return "the SAS needs the permissions to read and to list (sp=rl) for this container or folder; a firewall of the account may refuse this network, too"
 	case s.Anonymous:
 		return "this is not public data: leave out --anonymous and choose keys with --profile"
 	}
@@ -195,7 +213,9 @@ func (l *loaded) address(c *sourceConfig, scheme, rest, arg string) error {
 		c.Kind, c.URL = kindS3, arg
 	case kindBeiwe:
 		c.Kind, c.Section = kindBeiwe, rest
-	case "azure", "dir":
+	case kindAzure:
+		c.Kind, c.URL = kindAzure, arg
+	case "dir":
 		return &failure{What: strconv.Quote(arg), Why: "sources of kind " + scheme + " are not in this version yet", Code: exitUsage}
 	default:
 		return l.unknownSource(arg)
@@ -205,8 +225,8 @@ func (l *loaded) address(c *sourceConfig, scheme, rest, arg string) error {
 
 func (l *loaded) unknownSource(arg string) error {
 	f := &failure{What: arg, Why: "not a source", Code: exitUsage}
-	f.Do = "a source is empatica:KEYS.csv, beiwe:SECTION, hcp:, s3://bucket/prefix/ or a name from " + l.path
-	candidates := append(slices.Sorted(maps.Keys(l.Source)), "empatica:", "beiwe:", "hcp:", "s3://")
+	f.Do = "a source is empatica:KEYS.csv, beiwe:SECTION, hcp:, s3://bucket/prefix/, azure://account/container/prefix/ or a name from " + l.path
+	candidates := append(slices.Sorted(maps.Keys(l.Source)), "empatica:", "beiwe:", "hcp:", "s3://", "azure://")
 	switch info, err := os.Stat(arg); {
 	case err == nil && info.Mode().IsRegular():
 		f.Do = "did you mean empatica:" + arg + "?"
@@ -230,7 +250,14 @@ func (l *loaded) build(name string, c sourceConfig, wrongURL int) (sourceSpec, [
 		}
 		return s, nil, err
 	}
-	s, notices, err := buildS3(name, c, wrongURL)
+	var s sourceSpec
+	var notices []string
+	var err error
+	if c.Kind == kindAzure {
+		s, notices, err = l.buildAzure(name, c, wrongURL)
+	} else {
+		s, notices, err = buildS3(name, c, wrongURL)
+	}
 	if err == nil {
 		s.Write, err = l.buildWrite(s, c)
 	}
@@ -297,12 +324,15 @@ func (s *sourceSpec) describeName() string {
 
 // deriveName makes a folder name for a source that has none.
 func (s *sourceSpec) deriveName() string {
-	if s.Kind != kindS3 {
+	if s.Kind != kindS3 && s.Azure == nil {
 		return s.Kind
 	}
 	parts := strings.Split(strings.TrimSuffix(s.Prefix, "/"), "/")
 	if last := parts[len(parts)-1]; validFolder(last) {
 		return last
+	}
+	if s.Azure != nil {
+		return s.Azure.Container
 	}
 	return s.Bucket
 }
@@ -359,5 +389,5 @@ func checkEndpoint(address string) error {
 // looksLikeSource tells "empatica:keys.csv" from a directory's name.
 func looksLikeSource(arg string) bool {
 	scheme, _, ok := strings.Cut(arg, ":")
-	return ok && slices.Contains([]string{kindEmpatica, kindHCP, kindS3, kindBeiwe, "azure", "dir"}, scheme)
+	return ok && slices.Contains([]string{kindEmpatica, kindHCP, kindS3, kindBeiwe, kindAzure, "dir"}, scheme)
 }

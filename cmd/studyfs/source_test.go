@@ -81,7 +81,6 @@ func TestSourceMistakes(t *testing.T) {
 		code      int
 	}{
 		"no keyring":           {arg: "beiwe:study", want: "give mano's keyring with --keyring", code: exitConfig},
-		"not yet: azure":       {arg: "azure://a/c/", want: "not in this version yet", code: exitUsage},
 		"not yet: dir":         {arg: "dir:/x", want: "not in this version yet", code: exitUsage},
 		"keys without scheme":  {arg: keys, want: "did you mean empatica:" + keys, code: exitUsage},
 		"no such name":         {arg: "labb", want: "not a source", code: exitUsage},
