@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"studyfs/backends"
 	"studyfs/backends/backendtest"
 	"studyfs/backends/mem"
+	"studyfs/backends/s3"
 )
 
 // What is in the bucket can be opened without studyfs, by everybody it was made for.
@@ -418,20 +420,26 @@ func TestOldCiphertextsGo(t *testing.T) {
 
 // Encrypting is not to halve the speed of uploads.
 func BenchmarkPut(b *testing.B) {
-	const size = 256 << 20
+	const size = 128 << 20
 	body := backendtest.Noise(size, 1)
 	for _, name := range []string{"clear", "encrypted"} {
 		b.Run(name, func(b *testing.B) {
+			_, src := overS3(b, s3.WriteOptions{})
+			var w backends.Writer = src
+			if name == "encrypted" {
+				w = both(b, src)
+			}
+			var old backends.Entry
 			b.SetBytes(size)
 			for b.Loop() {
-				m := mem.New(0)
-				var w backends.Writer = m
-				if name == "encrypted" {
-					w = both(b, m)
-				}
-				if _, err := w.Put(b.Context(), backendtest.Upload("f", body), bytes.NewReader(body)); err != nil {
+				u := backendtest.Upload("f", body)
+				u.Old = old
+				u.Meta = map[string]string{"try": strconv.Itoa(b.N)}
+				e, err := w.Put(b.Context(), u, bytes.NewReader(body))
+				if err != nil {
 					b.Fatal(err)
 				}
+				old = e
 			}
 		})
 	}
