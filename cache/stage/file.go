@@ -28,7 +28,7 @@ func (f *File) Info() Info {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	if err == nil {
-		f.it.saw(l)
+		f.s.saw(f.it, l)
 	}
 	return f.it.info()
 }
@@ -96,7 +96,7 @@ func (f *File) close() error {
 	l, lookErr := lookAt(f.f)
 	s.mu.Lock()
 	if lookErr == nil {
-		it.saw(l)
+		s.saw(it, l)
 	}
 	if f.write {
 		it.writers--

@@ -98,6 +98,7 @@ type item struct {
 
 	size      int64 // as last seen
 	blocks    int64 // bytes that it takes on the disk, as last seen
+	counted   int64 // as which it is in the Stage's used
 	wrote     int64 // the file's own modification time when attr.ModTime was right: if it has another, that is what counts
 	sealed    *mark // what was sealed; nil: never
 	copied    *mark // the copy of base as it was made; while the file is still that, nothing is to be stored
@@ -184,22 +185,31 @@ func (it *item) sawAgain(l looked) {
 
 // info is a snapshot. The caller holds mu.
 func (it *item) info() Info {
-	n := Info{
-		ID: it.id, Name: it.name, Kind: it.kind, Attr: it.attr, Changed: it.changed, Size: it.size, Target: it.target, State: it.state,
+	return Info{
+		ID: it.id, Name: it.name, Kind: it.kind, Attr: it.attr, Changed: it.changed, Size: it.length(), Target: it.target, State: it.shown(),
 		Base: it.base, Sent: it.sent, Err: it.why, Warnings: it.warnings, Open: it.writers,
 	}
+}
+
+// length is the size that stat shows. The caller holds mu.
+func (it *item) length() int64 {
 	if it.kind == Link {
-		n.Size = int64(len(it.target))
+		return int64(len(it.target))
 	}
+	return it.size
+}
+
+// shown is the state that people are told. The caller holds mu.
+func (it *item) shown() State {
 	switch {
 	case it.gone:
-		n.State = Stored
+		return Stored
 	case it.job != nil:
-		n.State = Uploading
+		return Uploading
 	case it.state == Staged && it.writers > 0:
-		n.State = Writing
+		return Writing
 	}
-	return n
+	return it.state
 }
 
 // record is what must outlive the process. The caller holds mu.

@@ -148,7 +148,7 @@ func (s *Stage) prepareFile(j *Job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j.it.sum, j.it.summed = sum, l.mark
-	j.it.saw(l)
+	s.saw(j.it, l)
 	return nil
 }
 

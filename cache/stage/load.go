@@ -1,7 +1,7 @@
 package stage
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -226,6 +226,7 @@ func (l *loader) settle() {
 		}
 		l.suspect(it)
 		l.place(it)
+		s.count(it)
 	}
 }
 
@@ -330,34 +331,36 @@ func sortedItems(items map[ID]*item) []*item {
 	return out
 }
 
-// snapshot is all that is worth keeping, as the records of a new journal.
+// snapshot is all that is worth keeping, as the records of a new journal. What is slow about it happens while others go on.
 func (s *Stage) snapshot() ([]byte, uint64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	var b bytes.Buffer
 	seq := s.journal.take()
-	add := func(r record) {
-		raw, err := r.encode(nil, seq+1, seq+1) // all of it is synced before it gets its name
-		if err != nil {
-			s.log.Error("something of the stage does not fit into its journal", "err", err)
-			return
-		}
-		seq++
-		b.Write(raw)
-	}
-	add(record{Kind: kindNext, ID: s.nextID})
-	for _, it := range sortedItems(s.items) {
+	all := make([]record, 0, 1+len(s.items)+len(s.memory.byName))
+	all = append(all, record{Kind: kindNext, ID: s.nextID})
+	for _, it := range s.items {
 		if it.gone {
-			add(record{Kind: kindDrop, ID: it.id}) // its files are being removed
+			all = append(all, record{Kind: kindDrop, ID: it.id}) // its files are being removed
 			continue
 		}
-		add(record{Kind: kindPut, ID: it.id, Item: it.record()})
+		all = append(all, record{Kind: kindPut, ID: it.id, Item: it.record()})
 	}
+	slices.SortFunc(all[1:], func(a, b record) int { return cmp.Compare(a.ID, b.ID) })
 	for name, k := range s.memory.byName {
-		add(record{Kind: kindRemember, Known: k.record(name)})
+		all = append(all, record{Kind: kindRemember, Known: k.record(name)})
 	}
-	s.journal.advance(seq)
-	return b.Bytes(), seq
+	upTo := seq + uint64(len(all))
+	s.journal.advance(upTo)
+	s.mu.Unlock()
+	var b []byte
+	for i, r := range all {
+		raw, err := r.encode(b, seq+uint64(i)+1, upTo) // all of it is synced before it gets its name
+		if err != nil {
+			s.log.Error("something of the stage does not fit into its journal", "err", err)
+			raw, _ = record{Kind: kindNext}.encode(b, seq+uint64(i)+1, upTo) //nolint:errcheck // it fits; a missing number would look like damage
+		}
+		b = raw
+	}
+	return b, upTo
 }
 
 // full reports whether a disk has no room.

@@ -55,7 +55,7 @@ func (s *Stage) Children(dir string) []Info {
 func (s *Stage) seen(it *item) Info {
 	if it.writers > 0 && it.hasFile() {
 		if l, err := s.disk.look(fileName(it.id)); err == nil {
-			it.saw(l)
+			s.saw(it, l)
 		}
 	}
 	return it.info()
@@ -122,12 +122,15 @@ func (s *Stage) publish(it *item) error {
 		it.attr.ModTime = now
 	}
 	s.items[it.id] = it
+	s.count(it)
 	s.names.add(it)
 	if it.base == (backends.Entry{}) { // otherwise the name was there before
 		s.dirChanged(it.name, now)
 	}
 	if it.kind != Regular {
 		s.enqueue(it)
+	} else if !it.opened {
+		s.copies[it.id] = it
 	}
 	seq := s.put(it)
 	s.signal()
@@ -234,7 +237,7 @@ func (s *Stage) SetAttr(id ID, change func(*Attr)) (Info, error) {
 	}
 	if it.hasFile() { // so that a time which is set now is newer than what was written
 		if l, err := s.disk.look(fileName(id)); err == nil {
-			it.saw(l)
+			s.saw(it, l)
 		}
 	}
 	change(&it.attr)
@@ -285,8 +288,12 @@ func (s *Stage) dropUnwanted() {
 	var names []string
 	var gone []*item
 	s.mu.Lock()
-	for _, it := range s.items {
-		if it.opened || it.gone || it.state != Writing || !it.hasFile() || it.base == (backends.Entry{}) || s.since(it.touched) < linger {
+	for _, it := range s.copies {
+		if it.opened || it.gone || it.state != Writing {
+			delete(s.copies, it.id)
+			continue
+		}
+		if it.base == (backends.Entry{}) || s.since(it.touched) < linger {
 			continue
 		}
 		s.discard(it)

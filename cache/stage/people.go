@@ -1,10 +1,12 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,29 +24,38 @@ type Totals struct {
 // Items returns all that is staged, oldest first; directories only if they wait by themselves.
 func (s *Stage) Items() []Info {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	var out []Info
-	for _, it := range sortedItems(s.items) {
-		if !it.gone && !it.undo && (it.kind != Dir || s.names.empty(it.name)) {
+	for _, it := range s.items {
+		if s.listed(it) {
 			out = append(out, it.info())
 		}
 	}
+	s.mu.Unlock()
+	slices.SortFunc(out, func(a, b Info) int { return cmp.Compare(a.ID, b.ID) })
 	return out
+}
+
+// listed reports whether people are told of an item. The caller holds mu.
+func (s *Stage) listed(it *item) bool {
+	return !it.gone && !it.undo && (it.kind != Dir || s.names.empty(it.name))
 }
 
 // Totals counts.
 func (s *Stage) Totals() Totals {
-	t := Totals{}
-	all := s.Items()
 	s.mu.Lock()
-	t.Stored, t.Paused = s.stored, s.paused
-	s.mu.Unlock()
-	for _, n := range all {
-		*t.of(n.State)++
-		if n.State != Orphan && n.State != Quarantined {
-			t.BytesLeft += max(n.Size-n.Sent, 0)
+	defer s.mu.Unlock()
+	t := Totals{}
+	for _, it := range s.items {
+		if !s.listed(it) {
+			continue
+		}
+		state := it.shown()
+		*t.of(state)++
+		if state != Orphan && state != Quarantined {
+			t.BytesLeft += max(it.length()-it.sent, 0)
 		}
 	}
+	t.Stored, t.Paused = s.stored, s.paused
 	return t
 }
 
@@ -100,9 +111,11 @@ func (s *Stage) Wait(ctx context.Context, below string) error {
 		case s.closed:
 			return errClosed
 		}
+		rest := time.Duration(len(s.items)) * restPerItem
 		s.mu.Unlock()
 		select {
 		case <-wake:
+			wait(ctx, rest) //nolint:errcheck // its end is seen next
 		case <-ctx.Done():
 		}
 		s.mu.Lock()
@@ -111,6 +124,10 @@ func (s *Stage) Wait(ctx context.Context, below string) error {
 		}
 	}
 }
+
+// restPerItem keeps those who wait from looking at everything after each change: a look at 100,000 things takes 0.1 s, in which nobody
+// else gets in.
+const restPerItem = 10 * time.Microsecond
 
 // left counts what goes on by itself and what waits for people. The caller holds mu.
 func (s *Stage) left(below string) (going, stuck int) {

@@ -33,16 +33,29 @@ func newRoom(s *Stage) *room {
 
 // look notes what is used and free, and asks others to give way before it gets tight.
 func (r *room) look() {
-	var used int64
 	r.s.mu.Lock()
-	for _, it := range r.s.items {
-		used += it.blocks
-	}
+	used := r.s.used
 	r.s.mu.Unlock()
 	r.mu.Lock()
 	r.used, r.pending = used, 0
 	r.mu.Unlock()
 	r.ask(0)
+}
+
+// saw notes what a look at an item's file has told. The caller holds mu.
+func (s *Stage) saw(it *item, l looked) {
+	it.saw(l)
+	s.count(it)
+}
+
+// count brings what all items take up to date with one of them. There may be very many: they are never all looked at. The caller holds mu.
+func (s *Stage) count(it *item) {
+	now := it.blocks
+	if it.gone {
+		now = 0
+	}
+	s.used += now - it.counted
+	it.counted = now
 }
 
 // ask looks at the disk.

@@ -17,7 +17,7 @@ func (s *Stage) seal(it *item, f *os.File) error {
 		return err
 	}
 	s.mu.Lock()
-	it.saw(l)
+	s.saw(it, l)
 	switch {
 	case it.gone: // removed while open: there is nothing to be found again
 		s.mu.Unlock()

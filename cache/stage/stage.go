@@ -121,7 +121,9 @@ type Stage struct {
 	undos    map[string]*item // uploads that may have landed under a name that was given up
 	memory   memory
 	queue    queue
-	stored   int // since Open
+	copies   map[ID]*item // made by Replace; who has been opened since is taken out by dropUnwanted
+	used     int64        // bytes that all items take on the disk, as last seen
+	stored   int          // since Open
 	paused   string
 	wake     chan struct{} // closed and replaced when something may be due
 	watchers map[chan struct{}]bool
@@ -141,7 +143,7 @@ func Open(o Options) (*Stage, error) {
 	}
 	s := &Stage{
 		o: o, disk: d, lock: lock, log: o.Log, items: map[ID]*item{}, names: newNames(), touches: map[string]*item{}, undos: map[string]*item{},
-		memory: newMemory(), wake: make(chan struct{}), watchers: map[chan struct{}]bool{},
+		memory: newMemory(), wake: make(chan struct{}), copies: map[ID]*item{}, watchers: map[chan struct{}]bool{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // ends with Close; no caller's context lives as long
 	s.room = newRoom(s)
