@@ -38,7 +38,8 @@ const (
 	kindStored   recordKind = "stored"   // an item is at the target; it is remembered
 	kindRemember recordKind = "remember" // what is known of a stored version
 	kindForget   recordKind = "forget"
-	kindNext     recordKind = "next" // the smallest number that was never given to an item
+	kindClosed   recordKind = "closed" // as the last one: no sidecar is newer than the journal
+	kindNext     recordKind = "next"   // the smallest number that was never given to an item
 )
 
 // record is the body. Which fields count depends on Kind.

@@ -171,6 +171,7 @@ func (s *Stage) Close() error {
 	s.sealClosed()
 	s.mu.Lock()
 	s.closed = true
+	s.journal.add(record{Kind: kindClosed})
 	s.signal()
 	s.mu.Unlock()
 	s.cancel()
