@@ -361,6 +361,9 @@ func (s *Stage) snapshot() ([]byte, uint64) {
 	for name, k := range s.memory.byName {
 		all = append(all, record{Kind: kindRemember, Known: k.record(name)})
 	}
+	if s.closed {
+		all = append(all, record{Kind: kindClosed})
+	}
 	upTo := seq + uint64(len(all))
 	s.journal.advance(upTo)
 	s.mu.Unlock()
@@ -369,7 +372,7 @@ func (s *Stage) snapshot() ([]byte, uint64) {
 		raw, err := r.encode(b, seq+uint64(i)+1, upTo) // all of it is synced before it gets its name
 		if err != nil {
 			s.log.Error("something of the stage does not fit into its journal", "err", err)
-			raw, _ = record{Kind: kindNext}.encode(b, seq+uint64(i)+1, upTo) //nolint:errcheck // it fits; a missing number would look like damage
+			raw, _ = record{Kind: kindNext}.encode(b, seq+uint64(i)+1, upTo) // it fits; a missing number would look like damage
 		}
 		b = raw
 	}
