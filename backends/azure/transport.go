@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,9 +59,13 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.count(r)
 	ctx, cancel := context.WithCancelCause(r.Context())
 	stalled := func() { cancel(errStalled) }
+	c := &clock{timer: time.AfterFunc(t.t.Dial+t.t.TLS+t.t.FirstByte, stalled)}
 	w := &watchedBody{t: t, ctx: ctx, cancel: cancel}
-	w.timer = time.AfterFunc(t.t.Dial+t.t.TLS+t.t.FirstByte, stalled)
-	resp, err := t.base.RoundTrip(r.WithContext(ctx))
+	resp, err := t.base.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { c.wait(t.t.FirstByte) },
+	})))
+	c.stop()
+	w.timer = time.AfterFunc(time.Hour, stalled)
 	w.timer.Stop()
 	if err != nil {
 		defer w.release()
@@ -72,6 +77,28 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.body = resp.Body
 	resp.Body = w
 	return resp, nil
+}
+
+// clock bounds the wait for the head of an answer.
+type clock struct {
+	mu    sync.Mutex // guards the fields below; a leaf
+	timer *time.Timer
+	over  bool
+}
+
+func (c *clock) wait(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		c.timer.Reset(d)
+	}
+}
+
+func (c *clock) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	c.timer.Stop()
 }
 
 func (t *transport) count(r *http.Request) {
