@@ -220,10 +220,14 @@ func (*disk) begin(f *os.File) {
 	unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) //nolint:errcheck // the sync tells
 }
 
-// names returns the regular files in a directory, sorted, and what else is there.
+// list returns the regular files in a directory, sorted, and what else is there.
 func (d *disk) list(dir string) (files, others []string, err error) {
-	all, err := os.ReadDir(d.path(dir))
+	f, err := os.Open(d.path(dir))
 	if err != nil {
+		return nil, nil, err
+	}
+	all, err := f.ReadDir(-1) // not os.ReadDir, which sorts what is slower to sort
+	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, nil, err
 	}
 	for _, e := range all {

@@ -27,9 +27,14 @@ func (s *Stage) load() error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	found := make(chan listing, 1)
+	go func() { // beside the journal: both take a second where there is very much; it ends before scan does
+		files, others, err := s.disk.list(filesDir)
+		found <- listing{files, others, err}
+	}()
 	l := &loader{s: s, log: replay(raw), last: map[ID]uint64{}, ended: map[ID]uint64{}, files: map[ID]bool{}}
 	l.apply()
-	if err := l.scan(); err != nil {
+	if err := l.scan(<-found); err != nil {
 		return err
 	}
 	l.settle()
@@ -145,16 +150,21 @@ func (l *loader) rename(r numbered) {
 	}
 }
 
+// listing is what lies in the directory of the staged files.
+type listing struct {
+	files, others []string
+	err           error
+}
+
 // scan looks at what lies beside the journal.
-func (l *loader) scan() error {
-	files, others, err := l.s.disk.list(filesDir)
-	if err != nil {
-		return err
+func (l *loader) scan(found listing) error {
+	if found.err != nil {
+		return found.err
 	}
-	for _, name := range others {
+	for _, name := range found.others {
 		l.quarantine(name)
 	}
-	for _, name := range files { // a file comes before its sidecar
+	for _, name := range found.files { // a file comes before its sidecar
 		base, isSidecar := strings.CutSuffix(name, sidecarExt)
 		n, err := strconv.ParseUint(base, 16, 64)
 		switch id := ID(n); {

@@ -1,10 +1,10 @@
 package stage
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -24,14 +24,17 @@ type Totals struct {
 // Items returns all that is staged, oldest first; directories only if they wait by themselves.
 func (s *Stage) Items() []Info {
 	s.mu.Lock()
-	var out []Info
-	for _, it := range s.items {
-		if s.listed(it) {
+	ids := slices.Collect(maps.Keys(s.items))
+	s.mu.Unlock()
+	slices.Sort(ids)
+	out := make([]Info, 0, len(ids))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		if it := s.items[id]; it != nil && s.listed(it) {
 			out = append(out, it.info())
 		}
 	}
-	s.mu.Unlock()
-	slices.SortFunc(out, func(a, b Info) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
