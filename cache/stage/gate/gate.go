@@ -1,6 +1,6 @@
-// Package gate judges the names of files that are copied into a study, by the rules of the Brain Imaging Data Structure
-// (BIDS, https://bids-specification.readthedocs.io) and by the looser ones of trees that are merely like it. It looks at names only, keeps no
-// state and touches no disk.
+// Package gate judges files that are copied into a study. A [Profile] looks at names only, by the rules of the Brain Imaging Data Structure
+// (BIDS, https://bids-specification.readthedocs.io) and by the looser ones of trees that are merely like it. [Rules] look at names and contents
+// for what could name a patient. Neither keeps state nor touches a disk.
 package gate
 
 import (

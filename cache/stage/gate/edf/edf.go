@@ -64,7 +64,7 @@ type Header struct {
 	Records   int64     // number of data records; -1 while it is being recorded
 	Seconds   float64   // duration of a data record; 0 in files that hold annotations only
 	Signals   []Signal
-	Faults    []*FieldError // what differs from the specification but can be read all the same, by offset
+	Faults    []*FieldError // what differs from the specification but can be read all the same, by offset; at most 1000
 
 	size int64  // of the file
 	raw  []byte // the header itself

@@ -69,9 +69,12 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 	return err
 }
 
+// maxFaults is how many faults of a file are told.
+const maxFaults = 1000
+
 // fault notes what does not keep the file from being read.
 func (h *Header) fault(e *FieldError) {
-	if e != nil {
+	if e != nil && len(h.Faults) < maxFaults {
 		h.Faults = append(h.Faults, e)
 	}
 }
