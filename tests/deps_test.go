@@ -28,6 +28,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/cache":                        {"studyfs/backends"},
 		"studyfs/cache/stage/gate":             {"studyfs/cache/stage/gate/edf"},
 		"studyfs/cache/stage/gate/edf":         {},
+		"studyfs/cache/stage/gate/deid":        {"studyfs/cache/stage/gate/edf"},
 		"studyfs/cache/stage/gate/edf/edftest": {},
 		"studyfs/cache/stage":                  {"studyfs/backends", "studyfs/cache/stage/gate"},
 		"studyfs/fs":                           {"studyfs/backends", "studyfs/cache", "studyfs/cache/stage"},

@@ -47,7 +47,7 @@ func isUsual(ext string) bool {
 // isLabel reports whether a word says of a file or folder what it holds, and nothing of whom.
 func (r Rules) isLabel(s string) bool {
 	switch s {
-	case "avi", "bdf", "ecog", "edf", "eeg", "natus", "seg", "snc", "vid", "video", "vtc":
+	case "avi", "bdf", "csv", "ecog", "edf", "eeg", "natus", "seg", "snc", "txt", "vid", "video", "vtc":
 		return true
 	}
 	return slices.Contains(r.Labels, s)

@@ -1,0 +1,123 @@
+package deid
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"studyfs/cache/stage/gate"
+	"studyfs/cache/stage/gate/edf"
+)
+
+func secret() []byte { return bytes.Repeat([]byte("s3cret"), 4) }
+
+func at(text string) time.Time {
+	t, err := time.Parse("2006-01-02 15:04", text)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// The lab's own script made codes that nobody could make again, with eight rounds of a hash over a surname.
+func TestNewCode(t *testing.T) {
+	seen := map[string]bool{}
+	for i := range 500 {
+		code, err := NewCode(secret(), fmt.Sprint("patient ", i), func(code string) bool { return seen[code] })
+		if err != nil || !edf.IsCode(code) || seen[code] {
+			t.Fatal(code, err)
+		}
+		seen[code] = true
+	}
+	a, _ := NewCode(secret(), "Patient 1", nil)
+	b, _ := NewCode(secret(), " patient 1\n", nil)
+	c, _ := NewCode(append(secret(), 'x'), "patient 1", nil)
+	d, _ := NewCode(secret(), "patient 1", func(code string) bool { return code == a })
+	if a != b || a == c || a == d {
+		t.Error(a, b, c, d)
+	}
+	if _, err := NewCode([]byte("short"), "x", nil); !errors.Is(err, ErrSecret) {
+		t.Error(err)
+	}
+	if _, err := NewCode(secret(), " ", nil); err == nil {
+		t.Error("nobody got a code")
+	}
+	if _, err := NewCode(secret(), "x", func(string) bool { return true }); err == nil {
+		t.Error("a code was given twice")
+	}
+}
+
+func TestPlan(t *testing.T) {
+	files := []File{
+		{"Q_2/b.edf", Recording, at("2019-03-05 08:00")},
+		{"Q_1/a.EDF", Recording, at("2019-03-04 08:00")},
+		{"v/late.avi", Video, at("2019-03-05 00:00")},
+		{"v/z.avi", Video, at("2019-03-04 23:00")},
+		{"v/y.avi", Video, at("2019-03-04 23:30")},
+		{"v/april.avi", Video, at("2019-04-04 23:30")},
+		{"s/x.SNC", Text, at("2019-03-05 08:01")},
+		{"s/w.snc", Text, at("2019-03-04 08:01")},
+		{"s/w.vtc", Text, at("2019-03-04 08:01")},
+	}
+	want := map[string]string{
+		"Q_1/a.EDF": "c0ffee12_edf/c0ffee12_1.edf", "Q_2/b.edf": "c0ffee12_edf/c0ffee12_2.edf",
+		"v/z.avi": "c0ffee12/c0ffee12_0/c0ffee12_0_0000.avi", "v/y.avi": "c0ffee12/c0ffee12_0/c0ffee12_0_0001.avi",
+		"v/late.avi": "c0ffee12/c0ffee12_1/c0ffee12_1_0000.avi", "v/april.avi": "c0ffee12/c0ffee12_31/c0ffee12_31_0000.avi",
+		"s/w.snc": "c0ffee12_snc/c0ffee12_1.snc", "s/x.SNC": "c0ffee12_snc/c0ffee12_2.snc", "s/w.vtc": "c0ffee12_vtc/c0ffee12_1.vtc",
+	}
+	for range 20 {
+		rand.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
+		moves, err := Plan("c0ffee12", files, nil)
+		if err != nil || len(moves) != len(want) {
+			t.Fatal(moves, err)
+		}
+		for _, m := range moves {
+			if want[m.From] != m.To {
+				t.Errorf("%s becomes %s", m.From, m.To)
+			}
+			j := gate.Rules{Encrypts: true}.Judge(m.To, 0, strings.NewReader(""))
+			if slices.ContainsFunc(j.Findings, func(f gate.Finding) bool { return f.Rule != "edf" }) {
+				t.Errorf("%s: %+v", m.To, j.Findings)
+			}
+		}
+	}
+}
+
+// The lab's script renamed within its loop, and so one file over another.
+func TestPlanNeverLeadsOverAnotherFile(t *testing.T) {
+	one, two := at("2019-03-04 08:00"), at("2019-03-05 08:00")
+	for name, c := range map[string]struct {
+		code   string
+		files  []File
+		exists string
+	}{
+		"exists":        {"c0ffee12", []File{{"a.edf", Recording, one}}, "c0ffee12_edf/c0ffee12_1.edf"},
+		"to be moved":   {"c0ffee12", []File{{"c0ffee12_edf/c0ffee12_1.edf", Recording, two}, {"a.edf", Recording, one}}, ""},
+		"twice":         {"c0ffee12", []File{{"a.edf", Recording, one}, {"a.edf", Recording, two}}, ""},
+		"no start":      {"c0ffee12", []File{{"a.edf", Recording, time.Time{}}}, ""},
+		"odd extension": {"c0ffee12", []File{{"a.Quillfeather", Recording, one}}, ""},
+		"no code":       {"Quillfeather", []File{{"a.edf", Recording, one}}, ""},
+	} {
+		moves, err := Plan(c.code, c.files, func(name string) bool { return name == c.exists })
+		if err == nil || moves != nil || strings.Contains(err.Error(), "edf") || strings.Contains(err.Error(), "Quill") {
+			t.Errorf("%s: %v, %v", name, moves, err)
+		}
+	}
+}
+
+func TestPair(t *testing.T) {
+	vtc := []File{{Start: at("2019-03-04 08:00")}, {Start: at("2019-03-04 20:00")}, {Start: at("2019-03-06 08:00")}}
+	snc := []File{{Start: at("2019-03-04 20:07")}, {Start: at("2019-03-04 08:10")}}
+	if got, err := Pair(vtc, snc, 10*time.Minute); err != nil || !slices.Equal(got, []int{1, 0, -1}) {
+		t.Error(got, err)
+	}
+	vtc[1].Start = at("2019-03-04 08:05")
+	if got, err := Pair(vtc, snc, 10*time.Minute); err == nil {
+		t.Errorf("two of one: %v", got)
+	}
+}
