@@ -51,6 +51,7 @@ type Attr struct {
 	Mode     uint32 // permissions, setuid, setgid and sticky: 07777
 	UID, GID uint32
 	ModTime  time.Time
+	ATime    time.Time // as a program has set it, kept on this machine; zero: nobody has
 	XAttrs   map[string]string
 }
 
@@ -117,6 +118,7 @@ type item struct {
 	notBefore        time.Time // after a failure
 	express          bool      // somebody waits for it to be stored: quiet or not
 	opened           bool      // somebody has had it open since it was made
+	kept             bool      // a directory that is not new
 	job              *Job
 	sent             int64
 }

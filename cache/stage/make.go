@@ -117,14 +117,16 @@ func (s *Stage) publish(it *item) error {
 		return backends.ErrExist
 	}
 	now := s.o.Now()
-	it.changed, it.touched = now, now
+	if it.touched = now; it.changed.IsZero() {
+		it.changed = now
+	}
 	if it.attr.ModTime.IsZero() {
 		it.attr.ModTime = now
 	}
 	s.items[it.id] = it
 	s.count(it)
 	s.names.add(it)
-	if it.base == (backends.Entry{}) { // otherwise the name was there before
+	if it.base == (backends.Entry{}) && !it.kept { // otherwise the name was there before
 		s.dirChanged(it.name, now)
 	}
 	if it.kind != Regular {
@@ -141,6 +143,11 @@ func (s *Stage) publish(it *item) error {
 // Mkdir makes a directory. It stays, even if nothing is ever put into it.
 func (s *Stage) Mkdir(name string, a Attr) (Info, error) {
 	return s.make(&item{kind: Dir, name: name, attr: a, state: Staged})
+}
+
+// Keep makes a directory of one that has been there all along, and would vanish from the target with what was in it. It moves no times.
+func (s *Stage) Keep(name string, a Attr) (Info, error) {
+	return s.make(&item{kind: Dir, name: name, attr: a, state: Staged, kept: true, changed: s.changedAt(backends.Entry{Name: name, Dir: true}, a)})
 }
 
 // Symlink makes a link to target.
@@ -183,6 +190,7 @@ func (s *Stage) Replace(ctx context.Context, e backends.Entry, a Attr, fill func
 			return Info{}, err
 		}
 		it.copied, it.size, it.blocks, it.wrote = &m, l.Size, l.blocks, l.MTime
+		it.changed = s.changedAt(e, a)
 	}
 	if err := s.publish(it); err != nil {
 		s.undoFile(id, f)
@@ -197,6 +205,14 @@ func (s *Stage) Replace(ctx context.Context, e backends.Entry, a Attr, fill func
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return it.info(), nil
+}
+
+// changedAt is when a stored version was last changed, as it is shown.
+func (s *Stage) changedAt(e backends.Entry, a Attr) time.Time {
+	if m, ok := s.Remember(e); ok && !m.Changed.IsZero() {
+		return m.Changed
+	}
+	return a.ModTime
 }
 
 // fill makes a copy of size bytes, and returns the mark by which a change of it will show.

@@ -79,7 +79,8 @@ type attrRecord struct {
 	Mode    uint32            `json:"mode"`
 	UID     uint32            `json:"uid"`
 	GID     uint32            `json:"gid"`
-	ModTime int64             `json:"mtime"` // Unix nanoseconds
+	ModTime int64             `json:"mtime"`           // Unix nanoseconds
+	ATime   int64             `json:"atime,omitempty"` // the same; 0: none
 	XAttrs  map[string][]byte `json:"xattrs,omitempty"`
 }
 
@@ -218,6 +219,9 @@ func (p replayed) upTo(seq uint64) int {
 
 func attrToRecord(a Attr) attrRecord {
 	r := attrRecord{Mode: a.Mode, UID: a.UID, GID: a.GID, ModTime: nanos(a.ModTime)}
+	if !a.ATime.IsZero() {
+		r.ATime = nanos(a.ATime)
+	}
 	if len(a.XAttrs) > 0 {
 		r.XAttrs = map[string][]byte{}
 		for name, value := range a.XAttrs {
@@ -229,6 +233,9 @@ func attrToRecord(a Attr) attrRecord {
 
 func (r attrRecord) attr() Attr {
 	a := Attr{Mode: r.Mode, UID: r.UID, GID: r.GID, ModTime: fromNanos(r.ModTime)}
+	if r.ATime != 0 {
+		a.ATime = fromNanos(r.ATime)
+	}
 	if len(r.XAttrs) > 0 {
 		a.XAttrs = map[string]string{}
 		for name, value := range r.XAttrs {

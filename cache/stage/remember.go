@@ -152,11 +152,54 @@ func (s *Stage) Retouch(e backends.Entry, was Attr, change func(*Attr)) (Attr, e
 	m.Changed = now
 	k := known{Remembered: m, version: versionOf(e)}
 	seq := s.remember(e.Name, k)
-	if !e.Dir && !before.Equal(m.Attr) {
+	if pending := s.touches[e.Name] != nil; !e.Dir && (pending || !before.Equal(m.Attr)) { // what is pending knows all attributes in the end
 		seq = s.touch(e, m.Attr, now)
 	}
 	s.mu.Unlock()
 	return m.Attr, s.journal.wait(seq, false)
+}
+
+// nowhere is the version of what has left a name: no entry has it.
+const nowhere = "-"
+
+// Moved says that what lay at the target as from lies there as to now, with the attributes a: what is known of it goes along, its ID too. It
+// gets an ID if it had none. A change of its metadata that was still to come is given up: a is what to has.
+func (s *Stage) Moved(from, to backends.Entry, a Attr) (ID, error) {
+	s.mu.Lock()
+	if err := s.usable(); err != nil {
+		s.mu.Unlock()
+		return 0, err
+	}
+	m, ok := s.memory.of(from)
+	if !ok {
+		m = Remembered{Size: to.Size}
+	}
+	if m.ID == 0 {
+		m.ID = s.newID()
+	}
+	m.Attr, m.Changed = a, s.o.Now()
+	s.remember(to.Name, known{Remembered: m, version: versionOf(to)})
+	seq := s.leaveName(from)
+	s.mu.Unlock()
+	return m.ID, s.journal.wait(seq, false)
+}
+
+// Forget says that something has left its name at the target.
+func (s *Stage) Forget(e backends.Entry) error {
+	s.mu.Lock()
+	seq := s.leaveName(e)
+	s.mu.Unlock()
+	return s.journal.wait(seq, false)
+}
+
+// leaveName forgets what is known of a name. The caller holds mu.
+func (s *Stage) leaveName(e backends.Entry) uint64 {
+	if t := s.touches[e.Name]; t != nil && t.job == nil {
+		s.discard(t)
+		s.journal.add(record{Kind: kindDrop, ID: t.id})
+		delete(s.items, t.id)
+	}
+	return s.remember(e.Name, known{version: nowhere})
 }
 
 // remember notes and journals. The caller holds mu.

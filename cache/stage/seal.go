@@ -132,7 +132,6 @@ func (s *Stage) confirm(it *item, m mark, d draft) error {
 	if it.state == Writing || it.state == Failed {
 		it.state, it.why = Staged, ""
 	}
-	it.changed = s.o.Now()
 	seq := s.put(it)
 	it.stale = d.r.Name != it.name
 	s.signal()
