@@ -47,6 +47,7 @@ type dirHandle struct {
 	until        time.Time // the listing is believed until then
 	clock        func() time.Time
 	ino          func(e backends.Entry) uint64
+	renew        func(ctx context.Context) ([]backends.Entry, error) // for rewinddir; nil: what was listed stays
 	// child makes the node of an entry; nil: there is none any more.
 	child func(ctx context.Context, e backends.Entry, timeout time.Duration, out *fuse.EntryOut) *fusefs.Inode
 	de    fuse.DirEntry // the one handed out last
@@ -77,8 +78,15 @@ func (h *dirHandle) Readdirent(context.Context) (*fuse.DirEntry, syscall.Errno) 
 	return &h.de, 0
 }
 
-// Seekdir goes to an offset that Readdirent gave.
-func (h *dirHandle) Seekdir(_ context.Context, off uint64) syscall.Errno {
+// Seekdir goes to an offset that Readdirent gave. From the beginning, a directory that can be written to is listed anew.
+func (h *dirHandle) Seekdir(ctx context.Context, off uint64) syscall.Errno {
+	if off == 0 && h.renew != nil {
+		entries, err := h.renew(ctx)
+		if err != nil {
+			return errno(err)
+		}
+		h.entries = entries
+	}
 	if off > uint64(len(h.entries)+2) {
 		return syscall.EINVAL
 	}

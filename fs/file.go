@@ -35,6 +35,7 @@ type flows struct {
 	mu       sync.Mutex // guards the counts
 	buffered int        // handles that use the kernel's pages
 	direct   int        // handles that were offered to the kernel for passthrough
+	asked    bool       // go-fuse has asked for the local file, to offer it
 }
 
 // flow is how the bytes of one handle flow.
@@ -60,6 +61,22 @@ func (f *flows) enter(offer bool) flow {
 	}
 	f.buffered++
 	return byPages
+}
+
+// ask notes that go-fuse asks for the local file. It does so for the first handle of a node, unless the kernel has
+// refused a file before.
+func (f *flows) ask() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = true
+}
+
+// refused reports whether go-fuse has stopped offering files. That a handle is read by requests does not tell: the kernel
+// reads ahead that way if a program asks for it, from files that it reads itself otherwise.
+func (f *flows) refused() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.asked
 }
 
 // leave ends what enter began.
@@ -162,10 +179,15 @@ type passed struct {
 }
 
 // PassthroughFd offers the complete local file. The Reader keeps it open, whole and unchanged until Release.
-func (p *passed) PassthroughFd() (int, bool) { return p.fd, true }
+func (p *passed) PassthroughFd() (int, bool) {
+	p.f.open.ask()
+	return p.fd, true
+}
 
-// Read is only called if the kernel refused the file, which go-fuse does not tell.
+// Read is called if the kernel refused files, which go-fuse does not tell, or reads ahead for a program that asks for it.
 func (p *passed) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	p.f.t.fs.pass.refused(ctx)
+	if p.f.open.refused() {
+		p.f.t.fs.pass.refused(ctx)
+	}
 	return p.handle.Read(ctx, dest, off)
 }

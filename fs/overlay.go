@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+
 	"studyfs/backends"
 	"studyfs/cache/stage"
 )
@@ -36,7 +38,7 @@ type overlay struct {
 	places sync.RWMutex
 
 	mu      sync.Mutex // guards numbers
-	numbers map[stage.ID]uint64
+	numbers map[stage.ID]fusefs.StableAttr
 }
 
 // item is what stands under one name of a writable tree.
@@ -57,7 +59,7 @@ func newOverlay(t *tree, o Tree) *overlay {
 	if limit <= 0 {
 		limit = maxName
 	}
-	return &overlay{t: t, stage: o.Stage, dst: o.Writer, deletes: o.Delete, maxName: limit, numbers: map[stage.ID]uint64{}}
+	return &overlay{t: t, stage: o.Stage, dst: o.Writer, deletes: o.Delete, maxName: limit, numbers: map[stage.ID]fusefs.StableAttr{}}
 }
 
 // stagedItem is the item of what is staged. A directory that is there only because of what is staged below it has the

@@ -21,25 +21,29 @@ const (
 	stagedTimeout = time.Second
 )
 
-// number is the inode number that users see of what is staged, or was before it was stored. It stays when the thing
-// is renamed, and something new under its old name has another.
-func (o *overlay) number(id stage.ID) uint64 {
+// number is the inode number that users see of what is staged, or was before it was stored, and what tells its nodes
+// apart. It stays when the thing is renamed, and something new under its old name has another.
+func (o *overlay) number(id stage.ID) (ino, gen uint64) {
+	own := hash("item", o.t.name, strconv.FormatUint(uint64(id), 10))
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if n, ok := o.numbers[id]; ok {
-		return n
+	if s, ok := o.numbers[id]; ok {
+		if s.Mode != syscall.S_IFDIR {
+			return s.Ino, own
+		}
+		return s.Ino, s.Gen
 	}
-	return hash("item", o.t.name, strconv.FormatUint(uint64(id), 10))
+	return own, own
 }
 
-// keepNumber gives something staged the number of what it stands for: a copy of a stored file that is to be changed, or a
-// directory that would vanish. It is kept for as long as the mount.
-func (o *overlay) keepNumber(id stage.ID, of item) {
-	n := o.identity(of).Ino
+// keepNumber gives a thing of the stage the number of what it stands for, which had the identity s: a copy of a stored
+// file that is to be changed, what was stored and has moved, or a directory that would vanish. That one stays the same
+// node. It is kept for as long as the mount.
+func (o *overlay) keepNumber(id stage.ID, s fusefs.StableAttr) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if _, known := o.numbers[id]; !known {
-		o.numbers[id] = n
+		o.numbers[id] = s
 	}
 }
 
@@ -60,9 +64,9 @@ func (o *overlay) identity(it item) fusefs.StableAttr {
 	if id == 0 {
 		return s
 	}
-	s.Ino = o.number(id)
-	if it.staged || it.kind == stage.Dir {
-		s.Gen = hash("item", o.t.name, strconv.FormatUint(uint64(id), 10))
+	ino, gen := o.number(id)
+	if s.Ino = ino; it.staged || it.kind == stage.Dir {
+		s.Gen = gen
 	}
 	return s
 }
@@ -129,7 +133,11 @@ func (o *overlay) fill(it item, out *fuse.Attr) {
 	if it.kind == stage.Dir {
 		out.Nlink = 2
 	}
-	out.SetTimes(&a.ModTime, &a.ModTime, &changed)
+	read := a.ATime
+	if read.IsZero() {
+		read = a.ModTime
+	}
+	out.SetTimes(&read, &a.ModTime, &changed)
 }
 
 // attrTimeout is how long the kernel may keep what fill filled in.
@@ -162,6 +170,7 @@ func setter(in *fuse.SetAttrIn) (change func(*stage.Attr), ok bool) {
 	uid, hasUID := in.GetUID()
 	gid, hasGID := in.GetGID()
 	when, hasTime := in.GetMTime()
+	read, hasRead := in.GetATime()
 	drop := in.Valid&fuse.FATTR_KILL_SUIDGID != 0
 	return func(a *stage.Attr) {
 		if drop {
@@ -176,8 +185,19 @@ func setter(in *fuse.SetAttrIn) (change func(*stage.Attr), ok bool) {
 		if hasGID {
 			a.GID = gid
 		}
-		if hasTime {
-			a.ModTime = when
+		setTimes(a, read, hasRead, when, hasTime)
+	}, hasMode || hasUID || hasGID || hasTime || hasRead || drop
+}
+
+// setTimes sets those of the two times that were asked for, and no other.
+func setTimes(a *stage.Attr, read time.Time, hasRead bool, when time.Time, hasTime bool) {
+	if hasTime {
+		if a.ATime.IsZero() { // it was shown as the other
+			a.ATime = a.ModTime
 		}
-	}, hasMode || hasUID || hasGID || hasTime || drop
+		a.ModTime = when
+	}
+	if hasRead {
+		a.ATime = read
+	}
 }

@@ -24,6 +24,8 @@ func (d *rwDir) Rename(ctx context.Context, name string, newParent fusefs.InodeE
 		return syscall.EXDEV
 	case flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0:
 		return syscall.EINVAL
+	case d.below(name) == to.below(newName):
+		return 0 // the kernel takes them for two files, if the one was stored while it looked: copied onto itself it would then be deleted
 	}
 	ctx, done := patient(ctx)
 	defer done()
@@ -32,8 +34,14 @@ func (d *rwDir) Rename(ctx context.Context, name string, newParent fusefs.InodeE
 	if flags&unix.RENAME_EXCHANGE != 0 {
 		err = d.exchange(ctx, name, to, newName)
 	} else {
-		if err = d.o.retried(func() error { return d.rename(ctx, name, to, newName, flags&unix.RENAME_NOREPLACE != 0) }); err == nil && over != d.GetChild(name) {
+		var was item
+		err = d.o.retried(func() (err error) {
+			was, err = d.rename(ctx, name, to, newName, flags&unix.RENAME_NOREPLACE != 0)
+			return err
+		})
+		if err == nil && over != d.GetChild(name) {
 			lost(over)
+			removed(over, was)
 		}
 	}
 	if err == nil {
@@ -83,29 +91,29 @@ type move struct {
 	node     *fusefs.Inode // of what moves; nil: nobody knows it
 }
 
-func (d *rwDir) rename(ctx context.Context, name string, to *rwDir, newName string, noReplace bool) error {
+// rename returns what has stood under the new name.
+func (d *rwDir) rename(ctx context.Context, name string, to *rwDir, newName string, noReplace bool) (over item, err error) {
 	m := move{old: d.below(name), new: to.below(newName), node: d.GetChild(name)}
-	var err error
 	if m.from, err = d.o.lookup(ctx, m.old); err != nil {
-		return err
+		return item{}, err
 	}
 	if err := d.o.mayHold(m.new, m.from.kind); err != nil {
-		return err
+		return item{}, err
 	}
 	m.over, err = d.o.lookup(ctx, m.new)
 	if m.replaces = err == nil; !m.replaces && !errors.Is(err, backends.ErrNotExist) {
-		return err
+		return item{}, err
 	}
 	if err := d.o.mayReplace(ctx, m, noReplace); err != nil {
-		return err
+		return item{}, err
 	}
 	switch {
 	case m.from.kind == stage.Dir:
-		return d.o.moveDir(ctx, m)
+		return m.over, d.o.moveDir(ctx, m)
 	case m.from.staged:
-		return d.o.moveStaged(ctx, m)
+		return m.over, d.o.moveStaged(ctx, m)
 	}
-	return d.o.moveStored(ctx, m)
+	return m.over, d.o.moveStored(ctx, m)
 }
 
 // mayReplace is what POSIX asks of the two ends. The kernel has looked, too, but at what it believed.
@@ -132,7 +140,7 @@ func (o *overlay) mayReplace(ctx context.Context, m move, noReplace bool) error 
 func (o *overlay) moveDir(ctx context.Context, m move) error {
 	_, err := o.entry(ctx, m.old)
 	if err == nil {
-		return refuse("rename a stored directory", syscall.EXDEV)
+		return o.moveMarker(ctx, m)
 	}
 	if !errors.Is(err, backends.ErrNotExist) {
 		return err
@@ -152,6 +160,34 @@ func (o *overlay) moveDir(ctx context.Context, m move) error {
 		moved(m.node, m.new)
 	}
 	return meanwhile(err)
+}
+
+// moveMarker moves a directory that the source has, if it is empty: then there is nothing but what stands for it.
+func (o *overlay) moveMarker(ctx context.Context, m move) error {
+	empty, err := o.empty(ctx, m.old)
+	if err != nil {
+		return err
+	}
+	if !empty || o.dst == nil {
+		return refuse("rename a stored directory", syscall.EXDEV)
+	}
+	if m.replaces {
+		if err := o.rmdir(ctx, m.new); err != nil {
+			return err
+		}
+	}
+	id := o.identity(m.from)
+	a, _ := o.attrOf(m.from)
+	info, err := o.stage.Mkdir(m.new, a)
+	if err != nil {
+		return err
+	}
+	if err := o.rmdir(ctx, m.old); err != nil {
+		return err
+	}
+	o.keepNumber(info.ID, id)
+	moved(m.node, m.new)
+	return o.stage.Forget(backends.Entry{Name: m.old, Dir: true})
 }
 
 // moveStaged moves a staged file or link.
@@ -224,13 +260,27 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 	if m.replaces && m.over.staged {
 		err = o.stage.Remove(ctx, m.new)
 	}
-	_, rerr := o.stage.Retouch(e, a, func(*stage.Attr) {}) // only remembered: the copy has the same
+	was := o.identity(m.from)
+	id, rerr := o.stage.Moved(m.from.e, e, a)
 	if err := cmp.Or(err, rerr, o.removeAt(ctx, m.from.e)); err != nil {
 		return err
 	}
-	moved(m.node, m.new)
+	o.keepNumber(id, was)
+	m.from.name, m.from.e = m.new, e
+	became(m.node, m.from)
 	o.tell(m.new) // the node is that of the old name
 	return nil
+}
+
+// became tells the node of a stored file or link what it is now.
+func became(n *fusefs.Inode, it item) {
+	if n == nil {
+		return
+	}
+	if f, ok := n.Operations().(interface{ become(it item) }); ok {
+		f.become(it)
+	}
+	moved(n, it.name)
 }
 
 // tell has the kernel look a name up again.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sort"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -48,6 +49,9 @@ type rwDir struct {
 	spot
 	o       *overlay
 	changed atomic.Int64 // when a name in it last came or went, in Unix nanoseconds; 0: not in this mount
+
+	mu   sync.Mutex // guards last
+	last *item      // what it was when it was removed; nil: it was not
 }
 
 func (o *overlay) dir(path string) *rwDir {
@@ -71,6 +75,29 @@ func (o *overlay) node(it item) fusefs.InodeEmbedder {
 	f := &rwFile{o: o, version: version{t: o.t, e: it.e}}
 	f.move(it.name)
 	return f
+}
+
+// removed tells a directory that it has no name any more. Who has it open may still ask and change it.
+func removed(n *fusefs.Inode, was item) {
+	if n == nil {
+		return
+	}
+	if d, ok := n.Operations().(*rwDir); ok {
+		a, changed := d.o.attrOf(was)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.last = &item{name: was.name, kind: stage.Dir, staged: true, info: stage.Info{ID: was.info.ID, Kind: stage.Dir, Attr: a, Changed: changed}}
+	}
+}
+
+// former is what the directory was when it was removed.
+func (d *rwDir) former() (item, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.last == nil {
+		return item{}, false
+	}
+	return *d.last, true
 }
 
 // child is the node of an item below a directory, with what the kernel is told of it.
@@ -109,6 +136,9 @@ func (d *rwDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*f
 // item is the directory itself; ErrChanged where there is none of its name any more, upon which the kernel looks the name
 // up again.
 func (d *rwDir) item(ctx context.Context) (item, error) {
+	if was, ok := d.former(); ok {
+		return was, nil
+	}
 	name := d.path()
 	if name == "" { // "df" and "stat" of the root cost nothing
 		return storedItem(backends.Entry{Dir: true}), nil
@@ -136,6 +166,9 @@ func (d *rwDir) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.Attr
 // fill is that of the overlay, with the times that this mount knows.
 func (d *rwDir) fill(it item, out *fuse.Attr) {
 	d.o.fill(it, out)
+	if _, gone := d.former(); gone {
+		out.Ino, out.Nlink = d.StableAttr().Ino, 0
+	}
 	when := time.Unix(0, d.changed.Load())
 	if n := d.changed.Load(); n != 0 && when.After(time.Unix(int64(out.Mtime), int64(out.Mtimensec))) {
 		out.SetTimes(&when, &when, nil)
@@ -154,7 +187,7 @@ func (d *rwDir) Setattr(ctx context.Context, _ fusefs.FileHandle, in *fuse.SetAt
 	defer done()
 	it, err := d.item(ctx)
 	if err == nil {
-		it, err = d.o.change(it, in)
+		it, err = d.change(it, in)
 	}
 	if err != nil {
 		return d.o.fail(ctx, "setattr", d.path(), err)
@@ -165,6 +198,20 @@ func (d *rwDir) Setattr(ctx context.Context, _ fusefs.FileHandle, in *fuse.SetAt
 	d.fill(it, &out.Attr)
 	out.SetTimeout(d.o.attrTimeout(it))
 	return 0
+}
+
+// change does what setattr asks for.
+func (d *rwDir) change(it item, in *fuse.SetAttrIn) (item, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.last == nil {
+		return d.o.change(it, in)
+	}
+	if set, ok := setter(in); ok {
+		set(&d.last.info.Attr)
+		d.last.info.Changed = d.o.t.fs.o.Now()
+	}
+	return *d.last, nil
 }
 
 // change does what setattr asks for beside the size.
@@ -209,13 +256,7 @@ func (d *rwDir) OpendirHandle(ctx context.Context, _ uint32) (fusefs.FileHandle,
 }
 
 func (d *rwDir) handle(items []item) *dirHandle {
-	h := &dirHandle{entries: make([]backends.Entry, len(items)), clock: d.o.t.fs.o.Now, until: d.o.t.fs.o.Now()}
-	for i, it := range items {
-		h.entries[i] = backends.Entry{Name: it.name, Dir: it.kind == stage.Dir}
-		if it.kind == stage.Link {
-			h.entries[i].Link = "?" // any: the snapshot only tells kinds
-		}
-	}
+	h := &dirHandle{entries: kinds(items), clock: d.o.t.fs.o.Now, until: d.o.t.fs.o.Now()}
 	of := func(e backends.Entry) item {
 		i := sort.Search(len(items), func(i int) bool { return items[i].name >= e.Name })
 		return items[i]
@@ -225,7 +266,27 @@ func (d *rwDir) handle(items []item) *dirHandle {
 		return d.plus(ctx, of(e), out)
 	}
 	h.self, h.parent = d.numbers()
+	h.renew = func(ctx context.Context) (_ []backends.Entry, err error) {
+		ctx, done := patient(ctx)
+		defer done()
+		if items, err = d.o.list(ctx, d.path()); err != nil {
+			return nil, d.o.fail(ctx, "rewinddir", d.path(), err)
+		}
+		return kinds(items), nil
+	}
 	return h
+}
+
+// kinds are entries that tell no more of items than their names and what they are.
+func kinds(items []item) []backends.Entry {
+	entries := make([]backends.Entry, len(items))
+	for i, it := range items {
+		entries[i] = backends.Entry{Name: it.name, Dir: it.kind == stage.Dir}
+		if it.kind == stage.Link {
+			entries[i].Link = "?" // any
+		}
+	}
+	return entries
 }
 
 // plus is child for readdirplus: of what stands under the name now. A name of the snapshot that has gone meanwhile must not come back to

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
@@ -25,12 +26,33 @@ type rwFile struct {
 	named
 	o *overlay
 	version
+
+	mu   sync.Mutex      // guards what follows
+	now  *backends.Entry // what it is since it was renamed, with the same bytes; nil: it was not
+	last *stage.Attr     // what programs that have it open have set since it has no name; nil: nothing
+}
+
+// become notes that the object has another name, and so is another one.
+func (f *rwFile) become(it item) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now = &it.e
+}
+
+// entry is the object that the file is now.
+func (f *rwFile) entry() backends.Entry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.now != nil {
+		return *f.now
+	}
+	return f.e
 }
 
 // item is the file as it is shown now, if the name still leads to this version.
 func (f *rwFile) item(ctx context.Context) (item, error) {
 	it, err := f.o.lookup(ctx, f.path())
-	if errors.Is(err, backends.ErrNotExist) || err == nil && (it.staged || !sameVersion(it.e, f.e)) {
+	if errors.Is(err, backends.ErrNotExist) || err == nil && (it.staged || !sameVersion(it.e, f.entry())) {
 		return it, backends.ErrChanged // if it is gone, looking it up again says so
 	}
 	return it, err
@@ -38,10 +60,20 @@ func (f *rwFile) item(ctx context.Context) (item, error) {
 
 // Getattr shows the version that this node is, whatever became of the name.
 func (f *rwFile) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	f.o.fill(storedItem(f.e), &out.Attr)
-	out.Nlink = f.links()
-	out.SetTimeout(f.o.attrTimeout(storedItem(f.e)))
+	f.fill(storedItem(f.entry()), out)
 	return 0
+}
+
+func (f *rwFile) fill(it item, out *fuse.AttrOut) {
+	f.o.fill(it, &out.Attr)
+	f.mu.Lock()
+	if a := f.last; a != nil {
+		out.Mode, out.Owner = out.Mode&syscall.S_IFMT|a.Mode, fuse.Owner{Uid: a.UID, Gid: a.GID}
+		out.SetTimes(&a.ATime, &a.ModTime, nil)
+	}
+	f.mu.Unlock()
+	out.Ino, out.Nlink = f.StableAttr().Ino, f.links()
+	out.SetTimeout(f.o.attrTimeout(it))
 }
 
 // Open answers ESTALE for writing, when a copy is staged: the kernel looks the name up again by itself and opens that. So it does
@@ -71,16 +103,50 @@ func (f *rwFile) Setattr(ctx context.Context, _ fusefs.FileHandle, in *fuse.SetA
 	if size, ok := in.GetSize(); ok {
 		return f.o.instead(ctx, "truncate", f.path(), size == 0)
 	}
+	it, err := f.change(ctx, in)
+	if err != nil {
+		return f.o.fail(ctx, "setattr", f.path(), err)
+	}
+	f.fill(it, out)
+	return 0
+}
+
+// change does what setattr asks for, also for programs that have the file open when its name is gone, or leads to a copy that is
+// being changed.
+func (f *rwFile) change(ctx context.Context, in *fuse.SetAttrIn) (item, error) {
 	it, err := f.item(ctx)
 	if err == nil {
-		it, err = f.o.change(it, in)
+		return f.o.change(it, in)
 	}
-	if err != nil {
-		return f.o.fail(ctx, "setattr", f.e.Name, err)
+	was := storedItem(f.entry())
+	if f.lost.Load() {
+		f.forget(was, in)
+		return was, nil
 	}
-	f.o.fill(it, &out.Attr)
-	out.SetTimeout(f.o.attrTimeout(it))
-	return 0
+	now, lerr := f.o.lookup(ctx, f.path())
+	if !errors.Is(err, backends.ErrChanged) || lerr != nil || !now.staged || f.o.identity(now).Ino != f.StableAttr().Ino {
+		return was, err
+	}
+	_, err = f.o.change(now, in)
+	return was, err
+}
+
+// forget changes what only those see who have the file open.
+func (f *rwFile) forget(was item, in *fuse.SetAttrIn) {
+	set, ok := setter(in)
+	if !ok {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.last == nil {
+		a, _ := f.o.attrOf(was)
+		if a.ATime.IsZero() {
+			a.ATime = a.ModTime
+		}
+		f.last = &a
+	}
+	set(f.last)
 }
 
 // instead stages a copy of what is stored under a name and answers ESTALE.
@@ -106,7 +172,7 @@ func (o *overlay) writable(ctx context.Context, name string, empty bool) error {
 		a, _ := o.attrOf(it)
 		info, err := o.stage.Replace(ctx, it.e, a, fill)
 		if err == nil {
-			o.keepNumber(info.ID, it)
+			o.keepNumber(info.ID, o.identity(it))
 		}
 		if !again || !errors.Is(err, backends.ErrChanged) {
 			return err
@@ -140,15 +206,31 @@ type rwLink struct {
 	fusefs.Inode
 	noMeta
 	spot
-	o    *overlay
-	born item // as it was when the node was made: where it leads never changes
+	o *overlay
+
+	mu   sync.Mutex // guards born
+	born item       // as it was when the node was made, or renamed: where it leads never changes
+}
+
+// become notes that the link is another object.
+func (l *rwLink) become(it item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.born = it
+}
+
+// known is the link as it was when something was last told of it.
+func (l *rwLink) known() item {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.born
 }
 
 // item is the link as it is shown now. One that has lost its name, or been stored, stays for whoever has found it just before.
 func (l *rwLink) item(ctx context.Context) (item, error) {
 	it, err := l.o.lookup(ctx, l.path())
 	if errors.Is(err, backends.ErrNotExist) || err == nil && l.o.identity(it) != l.StableAttr() {
-		return l.born, nil
+		return l.known(), nil
 	}
 	return it, err
 }
@@ -157,7 +239,7 @@ func (l *rwLink) item(ctx context.Context) (item, error) {
 func (l *rwLink) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
 	ctx, done := patient(ctx)
 	defer done()
-	target, err := l.o.target(ctx, l.born)
+	target, err := l.o.target(ctx, l.known())
 	return []byte(target), l.o.fail(ctx, "readlink", l.path(), err)
 }
 

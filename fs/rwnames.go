@@ -218,8 +218,11 @@ func lost(n *fusefs.Inode) {
 func (d *rwDir) Rmdir(ctx context.Context, name string) syscall.Errno {
 	ctx, done := patient(ctx)
 	defer done()
+	node := d.GetChild(name)
+	was, _ := d.o.lookup(ctx, d.below(name)) // only shown to those who have it open
 	err := d.o.retried(func() error { return d.o.rmdir(ctx, d.below(name)) })
 	if err == nil {
+		removed(node, was)
 		d.touch()
 		err = d.o.keep(ctx, d.path())
 	}
@@ -404,12 +407,12 @@ func (o *overlay) keep(ctx context.Context, dir string) error {
 	}
 	was := storedItem(backends.Entry{Name: dir, Dir: true})
 	a, _ := o.attrOf(was)
-	info, err := o.stage.Mkdir(dir, a)
+	info, err := o.stage.Keep(dir, a)
 	if errors.Is(err, backends.ErrExist) {
 		return nil
 	}
 	if err == nil {
-		o.keepNumber(info.ID, was)
+		o.keepNumber(info.ID, o.identity(was))
 	}
 	return err
 }

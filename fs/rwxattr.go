@@ -71,12 +71,10 @@ func (o *overlay) getxattr(it item, attr string, dest []byte) (uint32, syscall.E
 	return fill(dest, value)
 }
 
+// listxattr tells only what programs have set: mv and cp -a would carry user.studyfs.* elsewhere, where it means nothing.
 func (o *overlay) listxattr(it item, dest []byte) (uint32, syscall.Errno) {
 	a, _ := o.attrOf(it)
 	names := slices.Sorted(maps.Keys(a.XAttrs))
-	for _, name := range slices.Sorted(maps.Keys(o.xattrs(it))) {
-		names = append(names, xattrPrefix+name)
-	}
 	var list strings.Builder
 	for _, name := range names {
 		list.WriteString(name + "\x00")
@@ -156,7 +154,7 @@ func (d *rwDir) Getxattr(ctx context.Context, attr string, dest []byte) (uint32,
 	return d.o.getxattr(it, attr, dest)
 }
 
-// Listxattr names those that Getxattr has a value for.
+// Listxattr names what programs have set.
 func (d *rwDir) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Errno) {
 	it, err := d.item(ctx)
 	if err != nil {
@@ -195,7 +193,7 @@ func (s *staged) Getxattr(ctx context.Context, attr string, dest []byte) (uint32
 	return s.o.getxattr(it, attr, dest)
 }
 
-// Listxattr names those that Getxattr has a value for.
+// Listxattr names what programs have set.
 func (s *staged) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Errno) {
 	it, err := s.item(ctx)
 	if err != nil {
@@ -236,12 +234,12 @@ func (f *rwFile) Getxattr(_ context.Context, attr string, dest []byte) (uint32, 
 	if !strings.HasPrefix(attr, userPrefix) {
 		return 0, syscall.ENODATA
 	}
-	return f.o.getxattr(storedItem(f.e), attr, dest)
+	return f.o.getxattr(storedItem(f.entry()), attr, dest)
 }
 
-// Listxattr names those that Getxattr has a value for.
+// Listxattr names what programs have set.
 func (f *rwFile) Listxattr(_ context.Context, dest []byte) (uint32, syscall.Errno) {
-	return f.o.listxattr(storedItem(f.e), dest)
+	return f.o.listxattr(storedItem(f.entry()), dest)
 }
 
 // Setxattr keeps user.*.

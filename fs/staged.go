@@ -6,9 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -24,10 +22,9 @@ type staged struct {
 	fusefs.Inode
 	spot
 	named
-	o     *overlay
-	id    stage.ID
-	open  flows
-	atime atomic.Int64 // set by a program, in Unix nanoseconds; 0: not
+	o    *overlay
+	id   stage.ID
+	open flows
 
 	mu      sync.Mutex // guards what follows
 	handles map[*stage.File]bool
@@ -128,10 +125,6 @@ func (s *staged) fill(info stage.Info, out *fuse.AttrOut) {
 	s.mu.Unlock()
 	s.o.fill(it, &out.Attr)
 	out.Nlink = s.links()
-	if n := s.atime.Load(); n != 0 {
-		at := time.Unix(0, n)
-		out.SetTimes(&at, nil, nil)
-	}
 	out.SetTimeout(s.o.attrTimeout(it))
 }
 
@@ -197,9 +190,6 @@ func (s *staged) Setattr(ctx context.Context, fh fusefs.FileHandle, in *fuse.Set
 	}
 	if err != nil {
 		return s.o.fail(ctx, "setattr", s.path(), gone(err))
-	}
-	if at, ok := in.GetATime(); ok {
-		s.atime.Store(at.UnixNano())
 	}
 	s.fill(info, out)
 	return 0
@@ -326,16 +316,25 @@ func (h *stagedHandle) Release(ctx context.Context) syscall.Errno {
 type stagedPassed struct{ stagedHandle }
 
 // PassthroughFd offers the local file. It stays open until Release.
-func (p *stagedPassed) PassthroughFd() (int, bool) { return int(p.f.Local().Fd()), true }
+func (p *stagedPassed) PassthroughFd() (int, bool) {
+	p.s.open.ask()
+	return int(p.f.Local().Fd()), true
+}
 
-// Read is only called if the kernel refused the file, which go-fuse does not tell.
+// Read is called for the same reasons as that of a stored file.
 func (p *stagedPassed) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	p.s.o.t.fs.pass.refused(ctx)
+	p.refused(ctx)
 	return p.stagedHandle.Read(ctx, dest, off)
 }
 
-// Write is only called if the kernel refused the file.
+// Write is called if the kernel refused files.
 func (p *stagedPassed) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
-	p.s.o.t.fs.pass.refused(ctx)
+	p.refused(ctx)
 	return p.stagedHandle.Write(ctx, data, off)
+}
+
+func (p *stagedPassed) refused(ctx context.Context) {
+	if p.s.open.refused() {
+		p.s.o.t.fs.pass.refused(ctx)
+	}
 }
