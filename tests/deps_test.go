@@ -34,7 +34,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/fs":                           {"studyfs/backends", "studyfs/cache", "studyfs/cache/stage"},
 		"studyfs/cmd/studyfs": {
 			"studyfs/backends", "studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/s3/s3test/sample", "studyfs/cache", "studyfs/fs", "studyfs/cache/stage", "studyfs/cache/stage/gate",
-			"studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/backends/crypt", "studyfs/backends/crypt/cryptease", "studyfs/backends/beiwe/keyring",
+			"studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/backends/crypt", "studyfs/backends/crypt/cryptease", "studyfs/backends/beiwe/keyring", "studyfs/backends/azure",
 		},
 	}
 	outside := map[string][]string{ // modules that only one package may know

@@ -135,8 +135,8 @@ const restPerItem = 10 * time.Microsecond
 // left counts what goes on by itself and what waits for people. The caller holds mu.
 func (s *Stage) left(below string) (going, stuck int) {
 	for _, it := range s.items {
-		if it.gone || !within(it.name, below) || s.shadowed(it) {
-			continue
+		if it.gone && it.job == nil || !within(it.name, below) || s.shadowed(it) {
+			continue // one that is gone but has a job is just becoming cache: who waits may want to read it
 		}
 		switch {
 		case it.job != nil:

@@ -99,6 +99,7 @@ func TestTreeOf2000FilesCopiedIn(t *testing.T) {
 			t.Fatalf("exit %d\n%s", r.Code, r.Err)
 		}
 	}
+	begun := time.Now()
 	copyIn()
 	b.since("2,000 files", map[string]int{"": 2002})
 	if n := len(b.srv.Keys("study")); n != 2000 {
@@ -107,7 +108,8 @@ func TestTreeOf2000FilesCopiedIn(t *testing.T) {
 	if r := b.e.Exec("diff", "-r", from, filepath.Join(b.dir, "tree")); r.Code != 0 {
 		t.Fatalf("exit %d\n%s", r.Code, r.Out)
 	}
-	b.since("read back", map[string]int{"ListObjectsV2": 2})
+	// A listing is believed for a minute, and a busy machine takes longer than that for all this.
+	b.since("read back", map[string]int{"ListObjectsV2": 3 * (1 + int(time.Since(begun)/time.Minute))})
 }
 
 // What was just uploaded is here: reading it costs nothing, neither at once nor after a restart.
