@@ -157,7 +157,7 @@ type process struct {
 func (c *campaign) writer(t *testing.T, below, record string) *process {
 	t.Helper()
 	raw, err := json.Marshal(Job{
-		Dir: filepath.Join(c.subject.Dir(), below), Below: below, Record: record, Variant: c.variant, Seed: c.seed, First: c.next, Threads: 2, Large: 150,
+		Dir: filepath.Join(c.subject.Dir(), below), Below: below, Record: record, Variant: c.variant, Seed: c.seed, First: c.next, Threads: harness.Sized(2, 4), Large: 150,
 	})
 	if err != nil {
 		t.Fatal(err)
