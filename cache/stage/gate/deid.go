@@ -196,10 +196,11 @@ func (t *trial) recording(size int64, body io.ReaderAt) {
 	dates := 0
 	o := edf.Options{Code: t.code, Secret: t.rules.Secret, KeepDates: t.rules.KeepDates, Equipment: t.rules.Equipment}
 	o.Find = func(text string) []edf.Span {
-		if dateLike(text) {
+		all := tokens(text)
+		if dateLike(text, all) {
 			dates++
 		}
-		return t.find.find(text)
+		return t.find.find(all)
 	}
 	report, err := h.Inspect(body, o)
 	if err != nil {
@@ -276,11 +277,13 @@ func (t *trial) table(size int64, body io.ReaderAt) {
 			}
 			return
 		}
-		if len(t.find.find(string(piece))) > 0 {
+		text := string(piece)
+		all := tokens(text)
+		if len(t.find.find(all)) > 0 {
 			t.wrong("deny-list", fmt.Sprintf("Bytes %d to %d hold a word of the deny-list. Remove it", off, off+int64(len(piece))-1))
 			return
 		}
-		dated = dated || dateLike(string(piece))
+		dated = dated || dateLike(text, all)
 	}
 	if dated {
 		t.remark("date-like", "Something in the file looks as if it told a date. Look whether it is one of the patient's")

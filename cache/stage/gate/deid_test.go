@@ -374,7 +374,7 @@ func TestDateLike(t *testing.T) {
 		"4 Mar 19": true, "2019_03_04": false, "1 2 3": false, "1-2-3": false, "99999999": false, "HP:0.1Hz LP:75Hz": false, "grid 4-5-12": false,
 		"": false, "12345678": false, "mars 2019": false, "c0ffee12_4_0012": false,
 	} {
-		if dateLike(text) != want {
+		if dateLike(text, tokens(text)) != want {
 			t.Errorf("%q: %v", text, !want)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"studyfs/cache/stage/gate/edf"
 )
@@ -64,10 +63,11 @@ func (t *trial) path(name string, folder bool) fileKind {
 		} else if last {
 			where = "the name of the folder"
 		}
-		if len(t.find.find(part)) > 0 {
+		all := tokens(part)
+		if len(t.find.find(all)) > 0 {
 			t.wrong("deny-list", "A word of the deny-list stands in "+where+". Rename it")
 		}
-		if dateLike(part) {
+		if dateLike(part, all) {
 			t.remark("date-like", "Something in "+where+" looks like a date. Look whether it is one of the patient's")
 		}
 		if !last || folder {
@@ -154,9 +154,8 @@ func cutLast(base string) (stem, ext string) {
 	return base, ""
 }
 
-// dateLike reports whether something in a text looks like a day: 2019-03-04, 20190304, 4.3.19, 04-MAR-2019, March 2019.
-func dateLike(text string) bool {
-	all := tokens(text)
+// dateLike reports whether something in a text, all of whose tokens are given, looks like a day: 2019-03-04, 20190304, 4.3.19, 04-MAR-2019, March 2019.
+func dateLike(text string, all []token) bool {
 	for i, t := range all {
 		if isDay(t.text) {
 			return true
@@ -171,17 +170,12 @@ func dateLike(text string) bool {
 	return false
 }
 
-// isDay knows 20190304 and 04032019.
+// isDay knows 20190304, 04032019 and 03042019.
 func isDay(s string) bool {
-	if len(s) != len("20060102") {
+	if len(s) != len("20190304") || !isIndex(s) {
 		return false
 	}
-	for _, layout := range []string{"20060102", "02012006", "01022006"} {
-		if d, err := time.Parse(layout, s); err == nil && isYear(d.Format("2006")) {
-			return true
-		}
-	}
-	return false
+	return isNumeric(s[:4], s[4:6], s[6:], false) || isNumeric(s[:2], s[2:4], s[4:], false) && (isUpTo(s[:2], 12) || isUpTo(s[2:4], 12))
 }
 
 // isThree knows day, month and year in any order, divided by one and the same character.
@@ -225,14 +219,12 @@ func isUpTo(s string, most int) bool {
 
 func isYear(s string) bool { return len(s) == 4 && s >= "1900" && s < "2100" && isUpTo(s, 2100) }
 
+// isMonthName knows the English months, and their first three letters.
 func isMonthName(s string) bool {
-	if len(s) < 3 {
+	const months = " january february march april may june july august september october november december "
+	if len(s) < 3 || strings.Contains(s, " ") {
 		return false
 	}
-	for m := time.January; m <= time.December; m++ {
-		if full := strings.ToLower(m.String()); s == full || s == full[:3] {
-			return true
-		}
-	}
-	return false
+	i := strings.Index(months, " "+s)
+	return i >= 0 && (len(s) == 3 || months[i+1+len(s)] == ' ')
 }

@@ -81,37 +81,58 @@ type character struct {
 func characters(text string) []character {
 	all := make([]character, 0, len(text))
 	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRuneInString(text[i:])
-		if r == utf8.RuneError && size == 1 {
-			r = rune(text[i])
-		}
-		c := character{start: i, end: i + size}
-		switch i += size; {
-		case unicode.Is(unicode.Mn, r): // stands behind its letter and belongs to it
-			if len(all) > 0 {
-				all[len(all)-1].end = i
+		c, isMark := character{start: i, end: i + 1}, false
+		if text[i] < utf8.RuneSelf {
+			c.class, c.plain = ascii(text, i)
+		} else {
+			r, size := utf8.DecodeRuneInString(text[i:])
+			if r == utf8.RuneError && size == 1 {
+				r = rune(text[i])
 			}
-			continue
-		case unicode.IsDigit(r):
-			c.class = digit
-		case unicode.IsUpper(r), unicode.IsTitle(r):
-			c.class = upper
-		case unicode.IsLetter(r):
-			c.class = lower
+			c.end = i + size
+			c.class, c.plain = beyond(r)
+			isMark = unicode.Is(unicode.Mn, r)
 		}
-		if c.class != other {
-			c.plain = plain(unicode.ToLower(r))
+		i = c.end
+		switch {
+		case !isMark:
+			all = append(all, c)
+		case len(all) > 0: // it stands behind its letter and belongs to it
+			all[len(all)-1].end = i
 		}
-		all = append(all, c)
 	}
 	return all
 }
 
+// ascii tells what the character is that is byte i of a text. Most are of these: they cost no memory.
+func ascii(text string, i int) (c class, plain string) {
+	const small = "abcdefghijklmnopqrstuvwxyz"
+	switch b := text[i]; {
+	case b >= '0' && b <= '9':
+		return digit, text[i : i+1]
+	case b >= 'a' && b <= 'z':
+		return lower, text[i : i+1]
+	case b >= 'A' && b <= 'Z':
+		return upper, small[b-'A' : b-'A'+1]
+	}
+	return other, ""
+}
+
+// beyond tells what a character is that ASCII does not have.
+func beyond(r rune) (c class, letter string) {
+	switch {
+	case unicode.IsDigit(r):
+		return digit, string(r)
+	case unicode.IsUpper(r), unicode.IsTitle(r):
+		return upper, plain(unicode.ToLower(r))
+	case unicode.IsLetter(r):
+		return lower, plain(r)
+	}
+	return other, ""
+}
+
 // plain returns a small letter without its accent.
 func plain(r rune) string {
-	if r < utf8.RuneSelf {
-		return string(r)
-	}
 	for _, a := range accents() {
 		if strings.ContainsRune(a.with, r) {
 			return a.without

@@ -172,7 +172,7 @@ func (d *Denylist) Len() int {
 
 // Find returns where words of the list stand in a text, in order and apart from each other. Case, accents and what stands between letters
 // do not matter; words of at least 5 letters are found within others. A nil list finds nothing.
-func (d *Denylist) Find(text string) []edf.Span { return d.finder().find(text) }
+func (d *Denylist) Find(text string) []edf.Span { return d.finder().find(tokens(text)) }
 
 // finder looks for words. It is for one goroutine.
 type finder struct {
@@ -210,12 +210,11 @@ func (f *finder) known(word string) bool {
 	return known
 }
 
-// find is [Denylist.Find].
-func (f *finder) find(text string) []edf.Span {
+// find is [Denylist.Find] of a text that was taken apart.
+func (f *finder) find(all []token) []edf.Span {
 	if f.list == nil || len(f.list.words) == 0 {
 		return nil
 	}
-	all := tokens(text)
 	var spans []edf.Span
 	for i, t := range all {
 		if i == 0 || all[i-1].end != t.start { // a run begins, such as all of SMITHson2
