@@ -42,6 +42,9 @@ func ParseKey(text string) (Key, error) {
 	return Key{text: backends.NewSecret(text)}, nil
 }
 
+// IsSAS tells a shared access signature from an account's key.
+func (k Key) IsSAS() bool { return k.sas }
+
 // Credentials are a way to come by a key. The zero value is Anonymous.
 type Credentials struct {
 	key  Key

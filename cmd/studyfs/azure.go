@@ -202,6 +202,15 @@ func (a *azureSpec) secrets() (secrets []string) {
 	return secrets
 }
 
+// permissionHint also thinks of wrong keys: not every service tells them from good ones that may not do this.
+func (a *azureSpec) permissionHint(from string) string {
+	firewall := " or a firewall of the account refuses this network"
+	if key, err := azure.ParseKey(a.Key); err == nil && key.IsSAS() {
+		return "the SAS in " + from + " must be valid now, for this container or folder, with the permissions to read and to list (sp=rl), from this address and over this protocol;\n" + strings.TrimSpace(firewall)
+	}
+	return "check that " + from + " holds the key of account " + a.Account + ";" + firewall
+}
+
 func (a *azureSpec) newKeyHint(from string) string {
 	return "put a valid account key or SAS of " + a.Account + " into " + cmp.Or(from, "the configuration")
 }

@@ -41,9 +41,9 @@ func TestMessages(t *testing.T) {
 	hcp := sourceSpec{Kind: kindHCP, Bucket: "hcp-openaccess", Prefix: "HCP_1200/", Profile: "hcp"}
 	public := sourceSpec{Kind: kindS3, Bucket: "b", Anonymous: true}
 	own := sourceSpec{Kind: kindS3, Bucket: "b", Endpoint: "https://s3.example.org"}
-	container := sourceSpec{Kind: kindAzure, Azure: &azureSpec{Account: "lab", Container: "study"}, KeysFrom: "sas.txt"}
-	open := container
-	open.Anonymous, open.KeysFrom = true, ""
+	container := sourceSpec{Kind: kindAzure, Azure: &azureSpec{Account: "lab", Container: "study", Key: testSAS}, KeysFrom: "sas.txt"}
+	account := sourceSpec{Kind: kindAzure, Azure: &azureSpec{Account: "lab", Container: "study", Key: testAccountKey}, KeysFrom: "key.txt"}
+	open := sourceSpec{Kind: kindAzure, Azure: &azureSpec{Account: "lab", Container: "study"}, Anonymous: true}
 	seen := map[string]string{}
 	for name, c := range map[string]struct {
 		spec sourceSpec
@@ -62,6 +62,7 @@ func TestMessages(t *testing.T) {
 		"no bucket, s3":          {own, backends.ErrNotExist, exitConfig, "bucket's name in s3://b/"},
 		"revoked, azure":         {container, backends.ErrAuth, exitPermission, "SAS of lab into sas.txt"},
 		"forbidden, azure":       {container, backends.ErrPermission, exitPermission, "sp=rl"},
+		"forbidden, account key": {account, backends.ErrPermission, exitPermission, "key.txt holds the key of account lab"},
 		"not public, azure":      {open, backends.ErrPermission, exitPermission, "give a key"},
 		"no container":           {container, backends.ErrNotExist, exitConfig, "azure://lab/study/"},
 		"no public container":    {open, backends.ErrNotExist, exitConfig, "not public"},

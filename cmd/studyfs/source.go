@@ -137,7 +137,7 @@ func (s sourceSpec) permissionHint() string {
 	case s.Azure != nil && s.Anonymous:
 		return "this is not public data: leave out --anonymous and give a key"
 	case s.Azure != nil:
-		return "the SAS needs the permissions to read and to list (sp=rl) for this container or folder; a firewall of the account may refuse this network, too"
+		return s.Azure.permissionHint(s.KeysFrom)
 	case s.Anonymous:
 		return "this is not public data: leave out --anonymous and choose keys with --profile"
 	}

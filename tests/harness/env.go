@@ -39,8 +39,8 @@ type built struct {
 
 var program built // one build per test process
 
-// Main builds the program once for all tests of a package and removes it at the end.
-func Main(m *testing.M) {
+// Main builds the program once for all tests of a package and removes it at the end, when it also calls ends.
+func Main(m *testing.M, ends ...func()) {
 	dir, err := os.MkdirTemp("", "studyfs-tests-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -49,6 +49,9 @@ func Main(m *testing.M) {
 	program.path = filepath.Join(dir, "studyfs")
 	code := m.Run()
 	stopGateway()
+	for _, end := range ends {
+		end()
+	}
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
