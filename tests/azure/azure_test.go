@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"bytes"
 	"errors"
 	"net/http/httptest"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"filippo.io/age"
 
 	"studyfs/backends/azure"
 	"studyfs/backends/azure/azuretest"
@@ -152,6 +155,35 @@ func TestAzuriteMistakes(t *testing.T) {
 				t.Errorf("exit %d, want %d with %q\n%s", r.Code, c.code, c.says, r.Err)
 			}
 		})
+	}
+}
+
+// Old copies that were encrypted before they went to Azure are read in clear.
+func TestEncryptedCopies(t *testing.T) {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, id.Recipient())
+	if err == nil {
+		_, err = w.Write(harness.Pattern(1, 300_000))
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	srv := azuretest.New(azuretest.Options{Account: "lab", Container: "study"})
+	web := httptest.NewServer(srv)
+	t.Cleanup(web.Close)
+	srv.Put("video.avi.age", azuretest.Blob{Body: sealed.Bytes()})
+	e := env(t, "AZURE_STORAGE_KEY="+key)
+	identity := filepath.Join(e.Home, "identity")
+	if err := os.WriteFile(identity, []byte(id.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := e.Mount("azure://lab/study/", "--endpoint-url", web.URL+"/lab", "--identity", "file:"+identity)
+	if got, err := os.ReadFile(filepath.Join(dir, "video.avi")); err != nil || !bytes.Equal(got, harness.Pattern(1, 300_000)) {
+		t.Errorf("%d bytes, %v", len(got), err)
 	}
 }
 
