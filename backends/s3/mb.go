@@ -58,14 +58,19 @@ func bucketTrouble(name string) string {
 	return bucketReserved(name)
 }
 
+// possible is the nearest name that a bucket can have.
+func possible(name string) string {
+	return strings.NewReplacer("_", "-", " ", "-").Replace(strings.ToLower(name))
+}
+
 func bucketLetters(name string) string {
 	for _, r := range name {
 		switch {
 		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-', r == '.':
 		case r >= 'A' && r <= 'Z':
-			return "it has capital letters; use small ones, as in \"" + strings.ToLower(name) + "\""
+			return fmt.Sprintf("it has capital letters; use small ones, as in %q", possible(name))
 		case r == '_' || r == ' ':
-			return fmt.Sprintf("it has %q in it; use hyphens, as in %q", r, strings.NewReplacer("_", "-", " ", "-").Replace(strings.ToLower(name)))
+			return fmt.Sprintf("it has %q in it; use hyphens, as in %q", r, possible(name))
 		default:
 			return fmt.Sprintf("it has %q in it; only small letters, digits, hyphens and dots are possible", r)
 		}
