@@ -1,12 +1,14 @@
 package fs
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"sync"
 	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"studyfs/backends"
 	"studyfs/cache/stage"
@@ -67,17 +69,18 @@ func (v *invalidator) add(tree string, c backends.Change) {
 
 // run tells the kernel until stop.
 func (v *invalidator) run(stop <-chan struct{}) {
+	ctx := &fuse.Context{Cancel: stop}
 	for {
 		select {
 		case <-stop:
 			return
 		case <-v.wake:
 		}
-		v.tell()
+		v.tell(ctx)
 	}
 }
 
-func (v *invalidator) tell() {
+func (v *invalidator) tell(ctx context.Context) {
 	v.mu.Lock()
 	pending, everything := v.pending, v.everything
 	v.pending, v.everything = map[place]map[string]bool{}, false
@@ -92,26 +95,26 @@ func (v *invalidator) tell() {
 			continue // the kernel does not know it
 		}
 		v.answered(d.NotifyContent(0, 0)) // its readdir cache
-		v.takeBack(d, names)
+		v.takeBack(ctx, d, names)
 	}
 }
 
 // takeBack forgets names of d's children, all that the kernel knows of if names is nil.
-func (v *invalidator) takeBack(d *fusefs.Inode, names map[string]bool) {
+func (v *invalidator) takeBack(ctx context.Context, d *fusefs.Inode, names map[string]bool) {
 	if names == nil {
 		for base, child := range d.Children() {
 			if child.IsDir() {
 				v.answered(child.NotifyContent(-1, 0))
 				continue
 			}
-			v.takeBackName(d, base)
+			v.takeBackName(ctx, d, base)
 		}
 	}
 	for n := range names {
 		_, base := backends.Split(n)
-		v.takeBackName(d, base)
+		v.takeBackName(ctx, d, base)
 		if link, ok := strings.CutSuffix(base, stage.LinkSuffix); ok && isWritable(d) {
-			v.takeBackName(d, link)
+			v.takeBackName(ctx, d, link)
 		}
 	}
 }
@@ -120,8 +123,8 @@ func (v *invalidator) takeBack(d *fusefs.Inode, names map[string]bool) {
 // directory. A process that is killed in this wait never ends: the kernel waits for an answer that nobody will give, and
 // everybody who uses the mount waits with it. So where files are made all the time a name is taken back only if
 // nothing else will do.
-func (v *invalidator) takeBackName(d *fusefs.Inode, base string) {
-	if !isWritable(d) || !v.asksAgain(d.GetChild(base)) {
+func (v *invalidator) takeBackName(ctx context.Context, d *fusefs.Inode, base string) {
+	if !isWritable(d) || !v.asksAgain(ctx, d.GetChild(base)) {
 		v.answered(d.NotifyEntry(base))
 	}
 }
@@ -134,7 +137,7 @@ func isWritable(d *fusefs.Inode) bool {
 // asksAgain has the kernel ask for a node's attributes again, where that is enough: the node then finds out by itself
 // that its name leads to something else. For directories it is better, too: programs that work in one would lose their
 // current directory with its name, for as long as nobody looks it up.
-func (v *invalidator) asksAgain(child *fusefs.Inode) bool {
+func (v *invalidator) asksAgain(ctx context.Context, child *fusefs.Inode) bool {
 	if child == nil {
 		return true // a name without a node is asked for each time, see rwDir.Lookup
 	}
@@ -148,6 +151,11 @@ func (v *invalidator) asksAgain(child *fusefs.Inode) bool {
 			return false
 		}
 		v.answered(child.NotifyContent(-1, 0))
+	case *rwFile:
+		if !n.current(ctx) {
+			return false
+		}
+		v.answered(child.NotifyContent(-1, 0)) // it was looked up again before this process came to tell of it
 	default:
 		return false
 	}

@@ -58,6 +58,16 @@ func (f *rwFile) item(ctx context.Context) (item, error) {
 	return it, err
 }
 
+// current reports whether the name certainly leads to this version. It asks nobody.
+func (f *rwFile) current(ctx context.Context) bool {
+	dir, _ := backends.Split(f.path())
+	if f.o.t.store.Fresh(dir) <= 0 {
+		return false
+	}
+	_, err := f.item(ctx)
+	return err == nil
+}
+
 // Getattr shows the version that this node is, whatever became of the name.
 func (f *rwFile) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	f.fill(storedItem(f.entry()), out)

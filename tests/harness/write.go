@@ -79,6 +79,27 @@ func alive(pid int) bool {
 	return err != nil
 }
 
+// Blocked describes the threads of all processes of a name that wait in the kernel and cannot be interrupted; where is from /proc, for root only.
+func Blocked(name string) string {
+	var text strings.Builder
+	threads, err := filepath.Glob("/proc/[0-9]*/task/*/stat")
+	if err != nil {
+		return ""
+	}
+	for _, stat := range threads {
+		raw, err := os.ReadFile(stat)
+		if err != nil || !strings.Contains(string(raw), "("+name) {
+			continue
+		}
+		_, rest, _ := strings.Cut(string(raw), ") ")
+		if strings.HasPrefix(rest, "D") {
+			where, _ := os.ReadFile(filepath.Join(filepath.Dir(stat), "stack"))
+			fmt.Fprintf(&text, "%s\n%s", stat, where)
+		}
+	}
+	return text.String()
+}
+
 // Drain returns when all that was closed below a mount is uploaded. Whatever waits for a person fails the test.
 func (e *Env) Drain(dir string) {
 	e.t.Helper()
