@@ -116,7 +116,7 @@ func (a *app) prepare(l *loaded, dir string, sources []sourceSpec) (*mountSpec, 
 		return nil, err
 	}
 	var notices []string
-	m.RemoveDir, notices, err = prepareMountPoint(dir, a.env)
+	m.RemoveDir, notices, err = prepareMountPoint(m.places(), dir, a.env)
 	if err != nil {
 		return nil, err
 	}

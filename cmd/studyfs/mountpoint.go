@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,6 +66,18 @@ func findMount(table io.Reader, dir string) string {
 	return found
 }
 
+// findConnection returns the number that the kernel has given the topmost FUSE mount at dir.
+func findConnection(table io.Reader, dir string) (minor string) {
+	lines := bufio.NewScanner(table)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if fields := strings.Fields(lines.Text()); len(fields) > 4 && unescapeMount(fields[4]) == dir {
+			_, minor, _ = strings.Cut(fields[2], ":")
+		}
+	}
+	return minor
+}
+
 // unescapeMount undoes the kernel's \040 for blanks and the like.
 func unescapeMount(s string) string {
 	var b strings.Builder
@@ -82,11 +96,11 @@ func unescapeMount(s string) string {
 
 // prepareMountPoint makes sure that dir can be mounted on: it clears what a dead process left, and creates a directory
 // that is missing below an existing one.
-func prepareMountPoint(dir string, env environment) (created bool, notices []string, err error) {
+func prepareMountPoint(p places, dir string, env environment) (created bool, notices []string, err error) {
 	if err := fuseAvailable(); err != nil {
 		return false, nil, err
 	}
-	if isStale(dir) {
+	if isStale(p, dir) {
 		if err := detach(dir); err != nil {
 			return false, nil, &failure{What: dir, Why: "cannot clear the mount of a process that has ended (" + lastCause(err) + ")", Do: "fusermount3 -uz " + quote(dir), Code: exitCannotCreate}
 		}
@@ -114,24 +128,46 @@ func prepareMountPoint(dir string, env environment) (created bool, notices []str
 	return false, notices, err
 }
 
+// stalePatience is how long the root of a mount has to be opened before that is taken for a sign that it hangs.
+const stalePatience = 3 * time.Second
+
 // isStale reports whether dir is a FUSE mount whose process is gone. A stat would not tell: the kernel answers it
-// from memory for as long as it was told to believe the root's attributes.
-func isStale(dir string) bool {
+// from memory for as long as it was told to believe the root's attributes. One that was killed while it waited in the
+// kernel for somebody who waits for it has not ended as far as the kernel knows; nobody can use the mount then.
+func isStale(p places, dir string) bool {
 	if !strings.HasPrefix(mountedAt(dir), "fuse") {
 		return false
 	}
-	f, err := os.Open(dir)
-	if err == nil {
-		f.Close() //nolint:errcheck // only opened
+	opened := make(chan error, 1)
+	go func() { // ends when the mount answers or is detached
+		f, err := os.Open(dir)
+		if err == nil {
+			f.Close() //nolint:errcheck // only opened
+		}
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		return errors.Is(err, unix.ENOTCONN)
+	case <-time.After(stalePatience):
 	}
-	return errors.Is(err, unix.ENOTCONN)
+	if mountedAt(dir) != fuseType {
+		return false
+	}
+	_, err := ask(context.Background(), p.socketOf(dir), request{Op: "status"})
+	return errors.Is(err, errNoMount)
 }
 
-// detach takes a mount out of the tree at once, whoever still uses it.
+// detach takes a mount out of the tree at once, whoever still uses it: they get errors.
 func detach(dir string) error {
-	err := unix.Unmount(dir, unix.MNT_DETACH)
+	err := unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH)
 	if err == nil || os.Geteuid() == 0 {
 		return err
+	}
+	if f, err := os.Open("/proc/self/mountinfo"); err == nil { // as force does; it is the user's own
+		connection := filepath.Join("/sys/fs/fuse/connections", findConnection(f, dir))
+		os.WriteFile(filepath.Join(connection, "abort"), []byte("1"), 0) //nolint:errcheck // not everywhere is there such a file
+		f.Close()                                                        //nolint:errcheck // only read
 	}
 	return exec.Command("fusermount3", "-uz", "--", dir).Run() //nolint:noctx // ends by itself
 }

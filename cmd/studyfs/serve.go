@@ -109,7 +109,7 @@ func (m *mountServer) open(ctx context.Context) (readiness, error) {
 		return r, m.sources[0].trouble
 	}
 	r.Partial = failed > 0
-	if err := m.mount(); err != nil {
+	if err := m.mount(); err != nil { //nolint:contextcheck // what serves the mount outlives the start
 		return r, err
 	}
 	var err error

@@ -78,7 +78,7 @@ func (a *app) showStatus(p places, args []string, asJSON bool) error {
 	if below == "" {
 		r, err := ask(context.Background(), socket, request{Op: "status"})
 		if err != nil || r.Mount == nil {
-			return noMount(args[0], err)
+			return noMount(p, args[0], err)
 		}
 		if asJSON {
 			return printJSON(a.out, statusReport{Schema: statusSchema, Mounts: []mountStatus{*r.Mount}})
@@ -87,7 +87,7 @@ func (a *app) showStatus(p places, args []string, asJSON bool) error {
 	}
 	r, err := ask(context.Background(), socket, request{Op: "stat", Path: below})
 	if err != nil || r.Object == nil {
-		return noMount(args[0], err)
+		return noMount(p, args[0], err)
 	}
 	if asJSON {
 		return printJSON(a.out, r.Object)
@@ -127,18 +127,18 @@ func findMountOf(p places, path string) (socket, below string, err error) {
 			return socket, below, err
 		}
 		if top == filepath.Dir(top) {
-			return "", "", noMount(path, errNoMount)
+			return "", "", noMount(p, path, errNoMount)
 		}
 	}
 }
 
 // noMount explains that nobody answers for dir.
-func noMount(dir string, err error) error {
+func noMount(p places, dir string, err error) error {
 	if err != nil && !errors.Is(err, errNoMount) {
 		return err
 	}
 	f := &failure{What: dir, Why: "studyfs is not mounted there", Do: "studyfs status lists all mounts", Code: exitError}
-	if abs, err := absolute(dir); err == nil && isStale(abs) {
+	if abs, err := absolute(dir); err == nil && isStale(p, abs) {
 		f.Why, f.Do = "the process that served this mount has ended", "studyfs umount "+quote(dir)+" (or mount again: that clears it)"
 	}
 	return f

@@ -60,11 +60,11 @@ func (a *app) umount(p places, path string, flush time.Duration, force bool) err
 func (a *app) umountDead(p places, path, dir string, force bool, err error) error {
 	if mountedAt(dir) != fuseType { // nobody answers: is there a mount at all?
 		if errors.Is(err, errNoMount) {
-			return noMount(path, errNoMount)
+			return noMount(p, path, errNoMount)
 		}
 		return err
 	}
-	if isStale(dir) || force {
+	if isStale(p, dir) || force {
 		err = detach(dir)
 	} else {
 		err = plainUnmount(dir)
