@@ -151,10 +151,16 @@ func (u *Uploader) put(ctx context.Context, j *Job, r io.ReaderAt) (backends.Ent
 }
 
 // isOurs reports whether what stands in a job's way is what an earlier try of it has stored, whose answer never came: because the file was
-// opened again just then, or the process was killed. If so, it is what the next try replaces. An error: this cannot be told now.
+// opened again just then, or the process was killed. If so, it is what the next try replaces. So are the very bytes that Base was known to be,
+// under another version: a service that told a wrong version when it took them made one of 7,000 saves a conflict of a file with itself. An
+// error: this cannot be told now.
 func (u *Uploader) isOurs(ctx context.Context, j *Job) (bool, error) {
 	examiner, ok := u.o.Dst.(backends.Examiner)
-	if !ok || j.Touch || len(j.tried) == 0 {
+	known := j.tried
+	if j.HasWas && j.Was.HasCRC {
+		known = append(slices.Clone(known), sent{j.Base.Size, j.Was.CRC64NVME})
+	}
+	if !ok || j.Touch || len(known) == 0 {
 		return false, nil
 	}
 	now, err := examiner.Examine(ctx, objectName(j))
@@ -163,7 +169,7 @@ func (u *Uploader) isOurs(ctx context.Context, j *Job) (bool, error) {
 		return false, nil
 	case err != nil:
 		return false, err
-	case !now.HasCRC || !slices.Contains(j.tried, sent{now.Entry.Size, now.CRC64NVME}):
+	case !now.HasCRC || !slices.Contains(known, sent{now.Entry.Size, now.CRC64NVME}):
 		return false, nil
 	}
 	return u.o.Stage.Rebase(j.ID, now.Entry) == nil, nil

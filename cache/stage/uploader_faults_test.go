@@ -278,3 +278,27 @@ func renameOver(r *rig, base backends.Entry) {
 	r.file("f.tmp", "last")
 	r.must(r.Rename(r.t.Context(), "f.tmp", "f", base, false))
 }
+
+// A service told a wrong version when it took a file; the next save of it was called a conflict with somebody else, who was nobody.
+func TestSameBytesUnderAnotherVersionAreNoConflict(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.file("f", "first")
+		r.start(nil)
+		r.settled()
+		base := r.entry("f")
+		r.src.PutBytes("f", []byte("first"))
+		g, err := r.Create("f", Attr{Mode: 0o644, ModTime: time.Now()}, base)
+		r.must(err)
+		_, err = g.WriteAt([]byte("second"), 0)
+		r.must(err)
+		r.must(errors.Join(g.Flush(t.Context()), g.Close()))
+		r.settled()
+		if n := r.Totals(); n.Conflict != 0 || n.Left() != 0 {
+			t.Errorf("%+v", n)
+		}
+		if got, _ := r.src.Bytes("f"); string(got) != "second" {
+			t.Errorf("stored: %q", got)
+		}
+		r.end()
+	})
+}
