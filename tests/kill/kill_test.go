@@ -40,6 +40,7 @@ type campaign struct {
 	srv     *s3test.Server
 	variant Variant
 	kills   int
+	files   int // that must have been closed before it ends, beside the kills
 	epoch   int // kills between two comparisons
 	seed    uint64
 	// tolerant: what is lost is counted and no failure.
@@ -59,10 +60,10 @@ type result struct {
 func (c *campaign) run(t *testing.T) result {
 	t.Helper()
 	c.rnd, c.sums = rand.New(rand.NewPCG(c.seed, 7)), map[string]string{}
-	for epoch := 0; c.result.kills < c.kills; epoch++ {
+	for epoch := 0; c.result.kills < c.kills || c.result.closed < c.files; epoch++ {
 		below := fmt.Sprintf("e%03d", epoch)
 		record := filepath.Join(t.TempDir(), "record")
-		for range min(c.epoch, c.kills-c.result.kills) {
+		for range min(c.epoch, max(1, c.kills-c.result.kills)) {
 			c.one(t, below, record)
 		}
 		c.subject.Mount(t)
@@ -213,7 +214,7 @@ func TestKill(t *testing.T) {
 			e.Profile("lab")
 			c := &campaign{
 				subject: &Studyfs{Env: e, URL: url}, srv: srv, variant: variant,
-				kills: kills(4, 100), epoch: 20, seed: uint64(100 + i),
+				kills: kills(4, 100), files: harness.Sized(100, 7000), epoch: 20, seed: uint64(100 + i),
 			}
 			if variant == RenameOver { // of a name that is stored by then
 				c.subject.(*Studyfs).Args = []string{"--delete"}
