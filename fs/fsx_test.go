@@ -25,6 +25,9 @@ const fsxSize = 300_000
 
 // A file that is written, mapped, cut, closed, stored and opened again in any order has the bytes that were put into it.
 func TestFsx(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one program after the other: nothing that a race detector could find, and it takes minutes under one")
+	}
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			ways(t, setup{Objects: []object{{Name: "f", Version: "1", Size: 100_000}}, Eager: seed%2 == 1}, func(t *testing.T, m *mounted) {

@@ -37,6 +37,9 @@ func TestPosix(t *testing.T) {
 
 // The rest of what POSIX says: errors, times, permissions of several users, set-id bits, files without a name.
 func TestPosixByProgram(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one program after the other: nothing that a race detector could find, and it takes minutes under one")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to be several users")
 	}

@@ -12,6 +12,9 @@ import (
 
 // What programs do to a folder has the same result in a mount as on a local disk, before and after it was stored.
 func TestPrograms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one program after the other: nothing that a race detector could find, and it takes minutes under one")
+	}
 	const seed = `
 mkdir -p src/sub/deep "src/with space"
 head -c 300000 /dev/zero | tr '\0' 'x' >src/sub/big
