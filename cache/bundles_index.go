@@ -49,7 +49,7 @@ func sameEntry(a, b backends.Entry) bool {
 
 // restore gives the source the index of an earlier run.
 func (b *bundled) restore() {
-	raw, err := readSealed(b.file(), clearCodec{})
+	raw, err := readSealed(b.file(), b.s.codec)
 	if err == nil && raw != nil {
 		err = b.src.Restore(raw)
 	}
@@ -67,7 +67,7 @@ func (b *bundled) save() error {
 	if raw == nil {
 		return nil
 	}
-	if err := writeSealed(b.file(), clearCodec{}, raw); err != nil {
+	if err := writeSealed(b.file(), b.s.codec, raw); err != nil {
 		return err
 	}
 	b.mu.Lock()

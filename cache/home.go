@@ -17,15 +17,16 @@ import (
 // home is the directory of one source's cache:
 //
 //	lock      held by the process that uses the directory
-//	key       32 random bytes that turn names into file names
-//	listing   what was listed
-//	sealed    what of the source is sealed, if anything
+//	key       32 random bytes that turn names into file names, where everything is sealed only together with the Seal's key
+//	listing   what was listed, clear or sealed (see codec)
+//	sealed    what of the source is sealed, if anything, and a check of the key
 //	blocks/   ab/abcdef….data and .map, one pair per object version
 //
 // No participant's name appears in a file name: names of cache files end up in backups, in locate's database, in bug reports.
 type home struct {
 	dir     string
-	key     []byte
+	salt    []byte // what lies in the file key
+	key     []byte // of file names: salt itself, or made of it and of a key that does not lie here
 	lock    *os.File
 	private bool // made for this process alone, removed at the end
 }
@@ -53,9 +54,10 @@ func openHome(dir string) (*home, error) {
 		}
 	}
 	removeSpills(h.dir)
-	if h.key, err = readOrMakeKey(h.path("key")); err != nil {
+	if h.salt, err = readOrMakeKey(h.path("key")); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
+	h.key = h.salt
 	return h, nil
 }
 

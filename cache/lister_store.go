@@ -2,8 +2,6 @@ package cache
 
 import (
 	"encoding/binary"
-	"errors"
-	"hash/crc32"
 	"math"
 	"os"
 	"time"
@@ -23,31 +21,6 @@ const listMagic = "sfslist2"
 
 // putBit marks a child that was put from here.
 const putBit = 0x80
-
-// codec turns stored listings into what lies on disk and back. open fails on whatever was not sealed by the same codec.
-type codec interface {
-	seal(dst, plain []byte) []byte
-	open(dst, sealed []byte) ([]byte, error)
-}
-
-// clearCodec stores bytes as they are, followed by their CRC-32C.
-type clearCodec struct{}
-
-func (clearCodec) seal(dst, plain []byte) []byte {
-	dst = append(dst, plain...)
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(plain, castagnoli()))
-}
-
-func (clearCodec) open(dst, sealed []byte) ([]byte, error) {
-	if len(sealed) < 4 {
-		return nil, errors.New("too short")
-	}
-	plain := sealed[:len(sealed)-4]
-	if crc32.Checksum(plain, castagnoli()) != binary.LittleEndian.Uint32(sealed[len(plain):]) {
-		return nil, errors.New("checksum does not match")
-	}
-	return append(dst, plain...), nil
-}
 
 // save writes the listing if it changed since it was last written.
 func (l *lister) save() error {

@@ -3,25 +3,22 @@ package cache
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
-	"os"
-	"strings"
 )
 
-// Seal says which objects must never lie in clear on the local disk. Their blocks are AES-256-GCM there, under keys that are
-// made of Key for each version of each object.
+// Seal says what must never lie in clear on the local disk. Blocks are AES-256-GCM there, under keys that are made of Key for each
+// version of each object.
 type Seal struct {
 	// Key is any secret that is hard to guess, not empty. It is the caller's: it must not change while the store is open, and is never
-	// written anywhere. With another key than in an earlier run, what is sealed is fetched again.
+	// written anywhere. With another key than in an earlier run, what is sealed is removed, then fetched again.
 	Key []byte
-	// Covers reports whether an object's bytes are sealed. It says the same of a name always, and must not block.
+	// Covers reports whether an object's bytes are sealed. It says the same of a name always, and must not block. Nil means all there
+	// is: every object's bytes, what was listed, and file names that nobody can link to an object's without Key. What remains to be
+	// seen are the number of objects, their sizes to within a few bytes, and when they were used.
 	Covers func(name string) bool
 	// Label names the choice that Covers makes. When it differs from that of an earlier run, all kept blocks are removed
-	// first: among them may be clear ones of what is covered now. It is written down in clear.
+	// first: among them may be clear ones of what is covered now. It is written down in clear. Without Covers it is not used.
 	Label string
 }
 
@@ -73,7 +70,7 @@ func (s *Store) sealer(id objectID) (*sealer, error) {
 	if s.o.Seal == nil {
 		return nil, errors.New("no key for a sealed object")
 	}
-	key, err := hkdf.Key(sha256.New, s.o.Seal.Key, s.home.key, "studyfs block "+string(id[:]), 32)
+	key, err := s.o.Seal.derive(s.home, "block "+string(id[:]), 32)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +103,9 @@ func (s *sealer) open(block int64, sealed []byte) ([]byte, bool) {
 }
 
 // covers reports whether the bytes of a name must be sealed.
-func (o *SourceOptions) covers(name string) bool { return o.Seal != nil && o.Seal.Covers(name) }
+func (o *SourceOptions) covers(name string) bool {
+	return o.Seal.all() || o.Seal != nil && o.Seal.Covers(name)
+}
 
 // dropTwin removes what the same version left in the other form, clear or sealed.
 func (s *Store) dropTwin(id objectID, size int64) {
@@ -116,40 +115,4 @@ func (s *Store) dropTwin(id objectID, size int64) {
 	id[len(id)-1] ^= sealedBit
 	s.unlink(id)
 	s.cache.usage.forget(s, id, extentCount(size))
-}
-
-// keepSealed removes what an earlier run left that must not, or cannot, be used in this one: everything where the choice of what is
-// sealed was another, and what was sealed with another key. A file notes both for the next run.
-func (s *Store) keepSealed() error {
-	path := s.home.path("sealed")
-	before, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	now := ""
-	if s.o.Seal != nil {
-		if len(s.o.Seal.Key) == 0 {
-			return errors.New("sealing needs a key")
-		}
-		check, err := hkdf.Key(sha256.New, s.o.Seal.Key, s.home.key, "studyfs key check", 16)
-		if err != nil {
-			return err
-		}
-		now = hex.EncodeToString(check) + "\n" + s.o.Seal.Label
-	}
-	if string(before) == now {
-		return nil
-	}
-	_, labelBefore, _ := strings.Cut(string(before), "\n")
-	_, label, _ := strings.Cut(now, "\n")
-	if len(before) > 0 && now != "" && labelBefore == label {
-		s.home.maps(func(id objectID, _ string) {
-			if id.sealed() {
-				s.unlink(id)
-			}
-		})
-	} else if err := os.RemoveAll(s.home.path("blocks")); err != nil {
-		return err
-	}
-	return os.WriteFile(path, []byte(now), 0o600)
 }

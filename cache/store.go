@@ -57,6 +57,7 @@ type Store struct {
 	src     backends.Source
 	o       SourceOptions
 	home    *home // where things lie
+	codec   codec // of what was listed
 	boot    [16]byte
 	log     *slog.Logger
 	lists   listings
@@ -96,7 +97,7 @@ func (c *Cache) Open(ctx context.Context, src backends.Source, o SourceOptions) 
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.across = newAcross(s, o.Files)
-	if err := s.keepSealed(); err != nil {
+	if err := s.atRest(); err != nil {
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("cache directory: %w", err), h.close())
 	}
@@ -118,7 +119,7 @@ func (s *Store) openListings(src backends.Source) (err error) {
 		return nil
 	}
 	s.lister, err = newLister(src, listerOptions{
-		ttl: s.o.TTL, now: s.cache.now, log: s.log, file: s.home.path("listing"), codec: clearCodec{},
+		ttl: s.o.TTL, now: s.cache.now, log: s.log, file: s.home.path("listing"), codec: s.codec,
 		changed: s.o.Changed, removed: s.dropAll, timeout: s.o.Timeout,
 	})
 	s.lists = s.lister
