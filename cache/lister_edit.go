@@ -131,6 +131,21 @@ func (l *lister) put(e backends.Entry) {
 	})
 }
 
+// retier gives an entry that is listed in the same version another tier, and tells whether that was news.
+func (l *lister) retier(e backends.Entry) bool {
+	dir, base := backends.Split(e.Name)
+	l.mu.Lock()
+	k, found, _ := l.index.find(dir, base)
+	l.mu.Unlock()
+	was := k.entry(dir)
+	if found != present || was.Dir || e.Dir || was.Version != e.Version || was.Tier == e.Tier {
+		return false
+	}
+	was.Tier = e.Tier
+	l.put(was)
+	return true
+}
+
 // gone has the listing show name no more.
 func (l *lister) gone(name string) {
 	l.edit(func() []backends.Entry {

@@ -155,6 +155,20 @@ func (s *Store) List(ctx context.Context, dir string) ([]backends.Entry, error) 
 	return s.lists.list(ctx, dir)
 }
 
+// Noted takes in what somebody else has just learnt of entries by asking the source: those that the listing has in the same version, but with
+// another tier, have the new one from now on. It returns how many had. It never asks the source.
+func (s *Store) Noted(entries []backends.Entry) (changed int) {
+	if s.lister == nil {
+		return 0
+	}
+	for _, e := range entries {
+		if s.lister.retier(e) {
+			changed++
+		}
+	}
+	return changed
+}
+
 // Known returns the last parts of the names in dir if all are known, believed or not, else nil. It never asks the source: it is for guesses.
 func (s *Store) Known(dir string) []string {
 	if s.lister == nil {
@@ -177,7 +191,7 @@ func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
 	if err := s.guard.check(ctx, s); err != nil {
 		return nil, err
 	}
-	if e.Tier != backends.Online {
+	if e.Tier != backends.Online && s.State(e) != Cached { // what lies here as a whole needs no copy there
 		return nil, fmt.Errorf("open: %w", backends.ErrArchived)
 	}
 	ctx, cancel := s.limit(ctx)
@@ -236,7 +250,8 @@ func (s *Store) prepare(ctx context.Context, e backends.Entry, r *Reader) error 
 // what is merely gone, so both lead to a fresh listing.
 func (s *Store) explain(ctx context.Context, e backends.Entry, err error) error {
 	gone := errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrPermission)
-	if !gone && !errors.Is(err, backends.ErrChanged) {
+	archived := errors.Is(err, backends.ErrArchived) // its copy has expired since it was listed
+	if !gone && !archived && !errors.Is(err, backends.ErrChanged) {
 		return err
 	}
 	dir, _ := backends.Split(e.Name)
@@ -256,6 +271,10 @@ func (s *Store) explain(ctx context.Context, e backends.Entry, err error) error 
 
 // whileOpen is explain for a handle that is open: its version is gone, whatever took its place.
 func (s *Store) whileOpen(e backends.Entry, err error) error {
+	if errors.Is(err, backends.ErrArchived) {
+		dir, _ := backends.Split(e.Name)
+		s.lists.expire(dir)
+	}
 	if !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, backends.ErrChanged) {
 		return err
 	}

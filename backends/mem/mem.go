@@ -31,7 +31,7 @@ type Object struct {
 
 // Op is one call, as hooks and the log see it.
 type Op struct {
-	Name   string // "walk", "list", "stat", "read", "put", "part", "finish", "copy", "remove" or "examine"
+	Name   string // "walk", "list", "stat", "read", "put", "part", "finish", "copy", "remove", "examine" or "restore"
 	Object string // the directory or the entry
 	After  string
 	Off, N int64

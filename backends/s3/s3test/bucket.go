@@ -15,12 +15,15 @@ type Object struct {
 	ETag    string            // with quotes; "" makes one: the MD5 of a body of up to 64 MiB, else one that no other object has
 	ModTime time.Time         // zero means now
 	Class   string            // storage class; "" means STANDARD
-	Restore string            // the x-amz-restore header of an archived object, "" for none
+	Restore string            // the x-amz-restore header of an archived object, whatever the clock says; "": what RestoreObject made of it
+	Archive string            // of class INTELLIGENT_TIERING: ARCHIVE_ACCESS or DEEP_ARCHIVE_ACCESS; "" is neither
 	Meta    map[string]string // user metadata: lower-case names without "x-amz-meta-"
 	// ContentType is "" for binary/octet-stream.
 	ContentType string
 	// Checksum is made where ETag is "" and the body small enough for an MD5, unless the server knows none.
 	Checksum Checksum
+
+	order *order // the restore that was asked for, nil for none
 }
 
 // summed is up to which size the server sums bodies that tests put there.
@@ -28,16 +31,6 @@ const summed = 64 << 20
 
 // Bytes returns an object with the given body.
 func Bytes(b []byte) Object { return Object{Body: bytes.NewReader(b), Size: int64(len(b))} }
-
-// archived reports whether the object must be restored before it can be read.
-func (o Object) archived() bool {
-	return (o.Class == "GLACIER" || o.Class == "DEEP_ARCHIVE") && !o.restored()
-}
-
-// restored: 'ongoing-request="false", expiry-date="…"'.
-func (o Object) restored() bool {
-	return len(o.Restore) > 23 && o.Restore[:23] == `ongoing-request="false"`
-}
 
 type bucket struct {
 	name      string

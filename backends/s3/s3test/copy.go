@@ -157,7 +157,7 @@ func (x *exchange) source() (o Object, err *apiError) {
 		return o, &apiError{status: http.StatusForbidden, code: "AccessDenied"}
 	case !had:
 		return o, &apiError{status: http.StatusNotFound, code: "NoSuchKey"}
-	case o.archived():
+	case o.archived(x.s.o.RestoreNow()):
 		return o, &apiError{status: http.StatusForbidden, code: "ObjectNotInActiveTierError"}
 	}
 	return o, x.sourceCondition(o)

@@ -44,6 +44,8 @@ const (
 	Conflict  Fault = "Conflict"  // 409 ConditionalRequestConflict; complete loses its upload, as AWS has it
 	BitFlip   Fault = "BitFlip"   // one bit of the body of put and part changes on its way in
 	WrongSum  Fault = "WrongSum"  // the answer names another checksum than the right one
+	// NoCapacity is what an expedited restore is answered at busy times: 503 GlacierExpeditedRetrievalNotAvailable. No other request is struck.
+	NoCapacity Fault = "NoCapacity"
 )
 
 // WriteFaults returns all faults that make a difference to writes.
@@ -174,6 +176,11 @@ func (f *firing) refusal(op string) *apiError {
 		return &apiError{status: http.StatusForbidden, code: "InvalidAccessKeyId"}
 	case Conflict:
 		return conflict()
+	case NoCapacity:
+		if op != OpRestore {
+			return nil
+		}
+		return &apiError{status: http.StatusServiceUnavailable, code: "GlacierExpeditedRetrievalNotAvailable", message: "Glacier expedited retrievals are currently not available, please try again later"}
 	case ErrorBody:
 		if op == OpComplete || op == OpCopy || op == OpPartCopy {
 			return &apiError{status: http.StatusOK, code: "InternalError"}

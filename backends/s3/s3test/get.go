@@ -33,7 +33,7 @@ func (x *exchange) get() *apiError {
 		x.w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	if o.archived() {
+	if o.archived(x.s.o.RestoreNow()) {
 		return &apiError{status: http.StatusForbidden, code: "InvalidObjectState"}
 	}
 	off, n, partial, err := parseRange(x.log.Range, o.Size)
@@ -61,8 +61,12 @@ func (x *exchange) head(o Object) {
 	if o.Class != "" && o.Class != "STANDARD" {
 		h.Set("x-amz-storage-class", o.Class)
 	}
-	if o.Restore != "" {
-		h.Set("x-amz-restore", o.Restore)
+	now := x.s.o.RestoreNow()
+	if header := o.restoring(now); header != "" {
+		h.Set("x-amz-restore", header)
+	}
+	if cold := o.cold(now); cold != "" && cold != o.Class {
+		h.Set("x-amz-archive-status", cold)
 	}
 	for k, v := range o.Meta {
 		// In lower case, as AWS sends them, and encoded where not ASCII.

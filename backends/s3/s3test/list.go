@@ -61,7 +61,7 @@ func (x *exchange) list() *apiError {
 		Name: x.log.Bucket, Prefix: q.Get("prefix"), Delimiter: q.Get("delimiter"), StartAfter: q.Get("start-after"), MaxKeys: limit,
 	}
 	x.s.mu.Lock()
-	x.fill(res, after, strings.Contains(x.r.Header.Get("X-Amz-Optional-Object-Attributes"), "RestoreStatus"))
+	x.fill(res, after, !x.s.o.NoRestoreStatus && strings.Contains(x.r.Header.Get("X-Amz-Optional-Object-Attributes"), "RestoreStatus"))
 	x.s.mu.Unlock()
 	if q.Get("encoding-type") == "url" {
 		res.encode()
@@ -89,7 +89,7 @@ func (x *exchange) fill(res *listResult, after string, restore bool) {
 		res.KeyCount++
 		if common == "" {
 			last = key
-			res.Contents = append(res.Contents, describe(key, x.bucket.objects[key], restore))
+			res.Contents = append(res.Contents, describe(key, x.bucket.objects[key], restore, x.s.o.RestoreNow()))
 			continue
 		}
 		last = common
@@ -110,15 +110,15 @@ func commonOf(key, prefix, delimiter string) string {
 	return key[:len(prefix)+j+len(delimiter)]
 }
 
-func describe(key string, o Object, restore bool) listed {
+func describe(key string, o Object, restore bool, now time.Time) listed {
 	l := listed{
 		Key: key, LastModified: stamp(o.ModTime),
 		ETag: o.ETag, Size: o.Size, StorageClass: classOf(o),
 	}
-	if restore && o.Restore != "" {
-		l.RestoreStatus = &restoreStatus{IsRestoreInProgress: !o.restored()}
-		if o.restored() {
-			l.RestoreStatus.RestoreExpiryDate = o.ModTime.UTC().AddDate(10, 0, 0).Format(time.RFC3339)
+	if header := o.restoring(now); restore && header != "" {
+		l.RestoreStatus = &restoreStatus{IsRestoreInProgress: !restored(header)}
+		if restored(header) {
+			l.RestoreStatus.RestoreExpiryDate = expiry(header)
 		}
 	}
 	return l

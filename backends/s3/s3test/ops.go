@@ -20,6 +20,7 @@ const (
 	OpDelete          = "delete"
 	OpDeleteObjects   = "delete-objects"
 	OpCreateBucket    = "create-bucket"
+	OpRestore         = "restore"
 )
 
 // operation names a request, also one that is not implemented, so that tests can assert that nobody asks for it.
@@ -50,7 +51,10 @@ func operation(r *http.Request, line Request) string {
 }
 
 func objectOperation(r *http.Request, q url.Values) string {
-	for _, sub := range []string{"restore", "acl", "tagging", "retention", "legal-hold", "attributes", "select", "torrent", "renameObject"} {
+	if q.Has("restore") && r.Method == http.MethodPost {
+		return OpRestore
+	}
+	for _, sub := range []string{"acl", "tagging", "retention", "legal-hold", "attributes", "select", "torrent", "renameObject"} {
 		if q.Has(sub) {
 			return "Object:" + sub
 		}
@@ -93,5 +97,6 @@ func handlers() map[string]func(*exchange) *apiError {
 		OpParts:           (*exchange).listParts,
 		OpUploads:         (*exchange).listUploads,
 		OpCreateBucket:    (*exchange).createBucket,
+		OpRestore:         (*exchange).restore,
 	}
 }

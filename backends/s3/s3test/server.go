@@ -37,6 +37,12 @@ type Options struct {
 	NoCopyConditions bool // ignores x-amz-copy-source-if-…
 	NoChecksums      bool // knows no x-amz-checksum-…; Content-MD5 and the signed payload hash are still verified
 	LegacyCreate     bool // creating one's own bucket again succeeds, as in us-east-1
+	NoRestoreStatus  bool // listings do not tell of restores
+
+	// RestoreNow is the clock of restores alone, which tests let jump by hours (signatures would be too old by Now); nil means Now.
+	RestoreNow func() time.Time
+	// RestoreTime is how long a restore takes from an archive in a tier; nil means the package's RestoreTime.
+	RestoreTime func(class, tier string) time.Duration
 }
 
 // Server holds buckets, keys, faults and the log. It is safe for concurrent use.
@@ -61,6 +67,12 @@ func New(o Options) *Server {
 	o.MinPart, o.MaxPut = cmp.Or(o.MinPart, 5<<20), cmp.Or(o.MaxPut, 5<<30)
 	if o.Now == nil {
 		o.Now = time.Now //nolint:forbidigo // the one default
+	}
+	if o.RestoreNow == nil {
+		o.RestoreNow = o.Now
+	}
+	if o.RestoreTime == nil {
+		o.RestoreTime = RestoreTime
 	}
 	if o.PageSize <= 0 || o.PageSize > maxKeys {
 		o.PageSize = maxKeys
