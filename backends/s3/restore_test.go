@@ -19,14 +19,14 @@ type archive struct {
 	now time.Time
 }
 
-func newArchive(t *testing.T, o s3test.Options) *archive {
+func newArchive(t *testing.T) *archive {
 	t.Helper()
 	a := &archive{now: time.Date(2026, 10, 31, 22, 30, 0, 0, time.UTC)}
-	o.RestoreNow = func() time.Time {
+	o := s3test.Options{RestoreNow: func() time.Time {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return a.now
-	}
+	}}
 	a.Server, a.src = writable(t, o, nil)
 	return a
 }
@@ -57,7 +57,7 @@ func (a *archive) entry(t *testing.T, name string) backends.Entry {
 // A recording is asked for, is there after the hours that were told, reads like any other, and is gone again when its days are over:
 // nobody has to look at anything but the listing.
 func TestRestoreFromBeginningToEnd(t *testing.T) {
-	a := newArchive(t, s3test.Options{})
+	a := newArchive(t)
 	a.add("a.edf", "DEEP_ARCHIVE")
 	e := a.entry(t, "a.edf")
 	if e.Tier != backends.Archived || e.Size != 5 || e.Class != "DEEP_ARCHIVE" {
@@ -96,7 +96,7 @@ func TestRestoreFromBeginningToEnd(t *testing.T) {
 
 // Whoever waits for a slow restore can pay for a faster one. The other way round nothing changes.
 func TestFasterRestore(t *testing.T) {
-	a := newArchive(t, s3test.Options{})
+	a := newArchive(t)
 	a.add("a.edf", "GLACIER")
 	e := a.entry(t, "a.edf")
 	for _, tier := range []string{backends.RestoreBulk, backends.RestoreExpedited, backends.RestoreStandard} {
@@ -112,7 +112,7 @@ func TestFasterRestore(t *testing.T) {
 
 // INTELLIGENT_TIERING is restored without days, for good; its listing does not tell that it is archived, looking at it does.
 func TestRestoreOfIntelligentTiering(t *testing.T) {
-	a := newArchive(t, s3test.Options{})
+	a := newArchive(t)
 	o := s3test.Bytes([]byte("brain"))
 	o.Class, o.Archive = "INTELLIGENT_TIERING", "DEEP_ARCHIVE_ACCESS"
 	a.Put("study", "v2/001/a.edf", o)
@@ -141,7 +141,7 @@ func TestRestoreOfIntelligentTiering(t *testing.T) {
 
 // What cannot be restored as asked is an error that says so, and no request is repeated for half a minute because of it.
 func TestRestoresThatCannotBe(t *testing.T) {
-	a := newArchive(t, s3test.Options{})
+	a := newArchive(t)
 	a.add("deep", "DEEP_ARCHIVE")
 	a.add("plain", "")
 	a.add("cold", "GLACIER")
@@ -178,7 +178,7 @@ func TestRestoresThatCannotBe(t *testing.T) {
 func TestRestoreUnderFaults(t *testing.T) {
 	for _, fault := range []s3test.Fault{s3test.SlowDown, s3test.InternalError, s3test.Refuse, s3test.Lost, s3test.Garbage, s3test.Conflict, s3test.Truncate, s3test.Reset} {
 		t.Run(string(fault), func(t *testing.T) {
-			a := newArchive(t, s3test.Options{})
+			a := newArchive(t)
 			a.add("a.edf", "GLACIER")
 			a.Inject(s3test.Rule{Op: s3test.OpRestore, Fault: fault, Times: 1})
 			got, err := a.src.Restore(t.Context(), a.entry(t, "a.edf"), 1, backends.RestoreBulk)
@@ -187,7 +187,7 @@ func TestRestoreUnderFaults(t *testing.T) {
 			}
 		})
 	}
-	a := newArchive(t, s3test.Options{})
+	a := newArchive(t)
 	a.add("a.edf", "GLACIER")
 	a.Inject(s3test.Rule{Op: s3test.OpRestore, Fault: s3test.AccessDenied})
 	if _, err := a.src.Restore(t.Context(), a.entry(t, "a.edf"), 1, backends.RestoreBulk); !errors.Is(err, backends.ErrPermission) || a.Count(s3test.OpRestore) != 1 {

@@ -176,19 +176,25 @@ func (f *firing) refusal(op string) *apiError {
 		return &apiError{status: http.StatusForbidden, code: "InvalidAccessKeyId"}
 	case Conflict:
 		return conflict()
-	case NoCapacity:
-		if op != OpRestore {
-			return nil
-		}
-		return &apiError{status: http.StatusServiceUnavailable, code: "GlacierExpeditedRetrievalNotAvailable", message: "Glacier expedited retrievals are currently not available, please try again later"}
-	case ErrorBody:
-		if op == OpComplete || op == OpCopy || op == OpPartCopy {
-			return &apiError{status: http.StatusOK, code: "InternalError"}
-		}
-		return &apiError{status: http.StatusInternalServerError, code: "InternalError"}
 	default:
-		return nil
+		return f.refusalOf(op)
 	}
+}
+
+// refusalOf is refusal for the faults that depend on the operation.
+func (f *firing) refusalOf(op string) *apiError {
+	switch {
+	case f.fault == ErrorBody && (op == OpComplete || op == OpCopy || op == OpPartCopy):
+		return &apiError{status: http.StatusOK, code: "InternalError"}
+	case f.fault == ErrorBody:
+		return &apiError{status: http.StatusInternalServerError, code: "InternalError"}
+	case f.fault == NoCapacity && op == OpRestore:
+		return &apiError{
+			status: http.StatusServiceUnavailable, code: "GlacierExpeditedRetrievalNotAvailable",
+			message: "Glacier expedited retrievals are currently not available, please try again later",
+		}
+	}
+	return nil
 }
 
 // change spoils an answer that is about to be sent.
