@@ -141,13 +141,14 @@ func (f *firing) before(x *exchange) bool {
 	}
 	switch f.fault {
 	case Redirect:
+		x.discard()
 		x.w.Header().Set("Location", "http://127.0.0.1:9/elsewhere")
-		x.w.WriteHeader(http.StatusTemporaryRedirect)
+		x.whole(http.StatusTemporaryRedirect, nil)
 		return true
 	case Garbage:
+		x.discard()
 		x.w.Header().Set("Content-Type", "text/html")
-		x.w.WriteHeader(http.StatusOK)
-		x.w.Write([]byte("<!doctype html><html><body>Please log in to use this network.</body></html>")) //nolint:errcheck // the client may have left
+		x.whole(http.StatusOK, []byte("<!doctype html><html><body>Please log in to use this network.</body></html>"))
 		return true
 	case Refuse:
 		x.hangUp(true)

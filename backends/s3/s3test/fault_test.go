@@ -1,6 +1,8 @@
 package s3test_test
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -154,6 +156,48 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 	if _, err := c.PutObject(t.Context(), putInput(strings.Repeat("x", 1<<20))); code(err) != "SlowDown" {
 		t.Error(err)
 	}
+}
+
+// A client that waits for leave to send, loses its patience while the server is slow to answer, and sends: the refusal is heard though
+// all of the body was sent in vain. It was a reset on a busy machine, which a mount retries where it should say "changed by someone else".
+func TestRefusalIsHeardByTheImpatient(t *testing.T) {
+	srv, url := serve(t, s3test.Options{})
+	srv.Put("b", "k", s3test.Bytes([]byte("one")))
+	c := s3.New(client(url, "AKIAALL", "all", "us-east-1").Options(), func(o *s3.Options) {
+		o.HTTPClient = doer(impatient)
+		o.ContinueHeaderThresholdBytes = 1
+	})
+	in := putInput(strings.Repeat("x", 3<<20))
+	in.IfNoneMatch = aws.String("*")
+	if _, err := c.PutObject(t.Context(), in); code(err) != "PreconditionFailed" {
+		t.Error(err)
+	}
+	if r := srv.Requests(); len(r) != 1 || r[0].BytesIn != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+type doer func(*http.Request) (*http.Response, error)
+
+func (d doer) Do(req *http.Request) (*http.Response, error) { return d(req) }
+
+// impatient sends the whole request and only then looks for an answer.
+func impatient(req *http.Request) (*http.Response, error) {
+	conn, err := net.Dial("tcp", req.URL.Host)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := req.Write(conn); err != nil {
+		return nil, err
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(res.Body)
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	return res, err
 }
 
 // Writers, readers and tests that look, all at once: for the race detector, and no object is ever half of one and half of another.

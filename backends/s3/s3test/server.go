@@ -98,7 +98,7 @@ type Request struct {
 	AccessKey   string // "" for a request without a signature
 	Status      int    // of the answer; 0 while it is being made
 	Fault       Fault  // the fault that struck it, "" for none
-	BytesIn     int64  // of the request's body, as far as it was read; its framing included
+	BytesIn     int64  // of the request's body, as far as it was read before the answer; its framing included
 	BytesOut    int64  // of the answer's body; complete only some time after the client has it
 	Time        time.Time
 }
@@ -184,13 +184,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	w.Header().Set("x-amz-request-id", "0000000000000000")
 	w.Header().Set("Server", "s3test")
-	if x.fire.before(x) {
-		return
+	if !x.fire.before(x) {
+		if err := x.dispatch(); err != nil {
+			x.fail(err)
+		}
+		x.fire.after(x)
 	}
-	if err := x.dispatch(); err != nil {
-		x.fail(err)
-	}
-	x.fire.after(x)
+	x.linger()
 }
 
 // began writes the status into the log before the client can have seen it.
