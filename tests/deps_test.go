@@ -42,6 +42,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"github.com/aws":            {"studyfs/backends/s3"},
 		"filippo.io/age":            {"studyfs/backends/crypt"},
 		"golang.org/x/crypto":       {"studyfs/backends/crypt"},
+		"github.com/zalando":        {"studyfs/cmd/studyfs"},
 		"github.com/Azure":          {"studyfs/backends/azure"},
 		"net/http": {
 			"studyfs/backends/azure", "studyfs/backends/azure/azuretest", "studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/cmd/studyfs",
