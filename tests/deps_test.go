@@ -30,6 +30,8 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/cache/stage/gate/edf":         {},
 		"studyfs/cache/stage/gate/deid":        {"studyfs/cache/stage/gate/edf"},
 		"studyfs/cache/stage/gate/edf/edftest": {},
+		"studyfs/cache/stage/gate/deid/survey": {"studyfs/cache/stage/gate/deid", "studyfs/cache/stage/gate/edf"},
+		"studyfs/cache/stage/gate/deid/ledger": {"studyfs/cache/stage/gate/deid", "studyfs/cache/stage/gate/deid/survey"},
 		"studyfs/cache/stage":                  {"studyfs/backends", "studyfs/cache/stage/gate"},
 		"studyfs/fs":                           {"studyfs/backends", "studyfs/cache", "studyfs/cache/stage"},
 		"studyfs/cmd/studyfs": {

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,19 +69,42 @@ type File struct {
 // Move is one renaming. Neither name is that of another move.
 type Move struct{ From, To string }
 
+// History is what a patient's files were called before, so that more of them go on behind it. The zero value says: nothing.
+type History struct {
+	First  time.Time            // midnight of day 0 by the clock of the place, called UTC
+	Counts map[string]int       // how many names were given, by series: recordings, videos of a day, texts of an extension
+	Last   map[string]time.Time // when the last file of a series begins
+}
+
+// Planned is a plan, and what is to be remembered of it.
+type Planned struct {
+	Moves []Move
+	After History // where the next plan for this patient goes on
+	Late  int     // files that begin before one of an earlier plan: their numbers do not tell their order
+}
+
 // Plan gives the files of one patient their names. Each kind is ordered by start; what starts at the same time, by name; videos begin with
 // number 0 each day, and days are counted from that of the earliest file of all. exists reports whether there is something under a name. A
 // plan never leads over what exists, nor over a file that is still to be moved; where it would, there is no plan but an error, and so the
 // moves can be done in any order, and again after being interrupted: those that were done are known by From being gone.
 func Plan(code string, files []File, exists func(name string) bool) ([]Move, error) {
+	p, err := Continue(code, files, History{}, exists)
+	return p.Moves, err
+}
+
+// Continue is [Plan] for a patient of whom files were renamed before: it counts on from there. before is not changed. No video may begin
+// before the first day.
+func Continue(code string, files []File, before History, exists func(name string) bool) (Planned, error) {
 	if !edf.IsCode(code) {
-		return nil, errors.New("the code is not eight hexadecimal digits that begin with a letter")
+		return Planned{}, errors.New("the code is not eight hexadecimal digits that begin with a letter")
 	}
 	order, err := ordered(files)
 	if err != nil {
-		return nil, err
+		return Planned{}, err
 	}
-	p := planner{code: code, counts: map[string]int{}}
+	p := planner{code: code, counts: map[string]int{}, last: map[string]time.Time{}, first: before.First}
+	maps.Copy(p.counts, before.Counts)
+	maps.Copy(p.last, before.Last)
 	from, to := map[string]bool{}, map[string]bool{}
 	for _, f := range files {
 		from[f.Name] = true
@@ -88,18 +112,24 @@ func Plan(code string, files []File, exists func(name string) bool) ([]Move, err
 	var moves []Move
 	for _, i := range order {
 		f := files[i]
-		if p.first.IsZero() || p.first.After(midnight(f.Start)) {
+		if p.first.IsZero() { // the earliest comes first
 			p.first = midnight(f.Start)
+		}
+		if f.Kind == Video && before.Precedes(f.Start) {
+			return Planned{}, fmt.Errorf("file %d begins before the first day of the patient. Nothing was planned", i+1)
 		}
 		name := p.name(f)
 		if to[name] || from[name] || exists != nil && exists(name) {
-			return nil, fmt.Errorf("file %d would get a name that another file has. Nothing was planned", i+1)
+			return Planned{}, fmt.Errorf("file %d would get a name that another file has. Nothing was planned", i+1)
 		}
 		to[name] = true
 		moves = append(moves, Move{From: f.Name, To: name})
 	}
-	return moves, nil
+	return Planned{Moves: moves, After: History{First: p.first, Counts: p.counts, Last: p.last}, Late: p.late}, nil
 }
+
+// Precedes reports whether a time lies before the day from which days are counted: no video of it can have a name.
+func (h History) Precedes(t time.Time) bool { return !h.First.IsZero() && midnight(t).Before(h.First) }
 
 // ordered returns the numbers of the files by start.
 func ordered(files []File) ([]int, error) {
@@ -129,23 +159,30 @@ type planner struct {
 	code   string
 	first  time.Time
 	counts map[string]int
+	last   map[string]time.Time
+	late   int
 }
 
-func (p planner) name(f File) string {
+func (p *planner) name(f File) string {
 	ext := extension(f.Name)
 	switch f.Kind {
 	case Video:
 		day := fmt.Sprintf("%s_%d", p.code, int(midnight(f.Start).Sub(p.first).Hours()+0.5)/24)
-		return fmt.Sprintf("%s/%s/%s_%04d%s", p.code, day, day, p.count(day), ext)
+		return fmt.Sprintf("%s/%s/%s_%04d%s", p.code, day, day, p.count(day, f.Start), ext)
 	case Text:
-		return fmt.Sprintf("%s_%s/%s_%d%s", p.code, ext[1:], p.code, p.count(ext)+1, ext)
+		return fmt.Sprintf("%s_%s/%s_%d%s", p.code, ext[1:], p.code, p.count(ext, f.Start)+1, ext)
 	default:
-		return fmt.Sprintf("%s_edf/%s_%d%s", p.code, p.code, p.count("")+1, ext)
+		return fmt.Sprintf("%s_edf/%s_%d%s", p.code, p.code, p.count("", f.Start)+1, ext)
 	}
 }
 
 // count counts from 0.
-func (p planner) count(of string) int {
+func (p *planner) count(of string, start time.Time) int {
+	if start.Before(p.last[of]) {
+		p.late++
+	} else {
+		p.last[of] = start
+	}
 	p.counts[of]++
 	return p.counts[of] - 1
 }
@@ -153,6 +190,19 @@ func (p planner) count(of string) int {
 // midnight returns the day of a time by the clock that it was told by.
 func midnight(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
+}
+
+// KindOf returns where a file goes by the end of its name; false where that is of no kind that gets a name here.
+func KindOf(name string) (Kind, bool) {
+	switch extension(name) {
+	case "":
+		return 0, false
+	case ".edf", ".bdf":
+		return Recording, true
+	case ".snc", ".vtc", ".txt", ".csv":
+		return Text, true
+	}
+	return Video, true
 }
 
 // extension returns the end of a name in small letters; "" if it has none that may be kept: it could be a part of a name.

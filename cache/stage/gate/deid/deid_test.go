@@ -121,3 +121,26 @@ func TestPair(t *testing.T) {
 		t.Errorf("two of one: %v", got)
 	}
 }
+
+// More comes from the hospital weeks later: it goes on behind what was uploaded, and takes no number again even where the files are gone from this disk.
+func TestContinue(t *testing.T) {
+	first, err := Continue("c0ffee12", []File{
+		{"a.edf", Recording, at("2019-03-04 08:00")}, {"b.avi", Video, at("2019-03-05 08:00")}, {"c.snc", Text, at("2019-03-05 08:00")},
+	}, History{}, nil)
+	if err != nil || first.Late != 0 {
+		t.Fatal(first, err)
+	}
+	again, err := Continue("c0ffee12", []File{
+		{"z.edf", Recording, at("2019-03-06 08:00")}, {"y.edf", Recording, at("2019-03-04 07:00")}, {"x.avi", Video, at("2019-03-05 09:00")}, {"w.snc", Text, at("2019-03-06 08:00")},
+	}, first.After, nil)
+	want := []Move{{"y.edf", "c0ffee12_edf/c0ffee12_2.edf"}, {"x.avi", "c0ffee12/c0ffee12_1/c0ffee12_1_0001.avi"}, {"w.snc", "c0ffee12_snc/c0ffee12_2.snc"}, {"z.edf", "c0ffee12_edf/c0ffee12_3.edf"}}
+	if err != nil || !slices.Equal(again.Moves, want) || again.Late != 1 {
+		t.Errorf("%v, %d late, %v", again.Moves, again.Late, err)
+	}
+	if first.After.Counts[""] != 1 {
+		t.Errorf("what was given was changed: %v", first.After)
+	}
+	if p, err := Continue("c0ffee12", []File{{"x.avi", Video, at("2019-03-03 23:59")}}, first.After, nil); err == nil {
+		t.Errorf("a video of day -1: %v", p)
+	}
+}
