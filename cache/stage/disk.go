@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -139,28 +140,60 @@ func (d *disk) allocate(name string, f *os.File, mode uint32, off, n int64) erro
 	return unix.Fallocate(int(f.Fd()), mode, off, n)
 }
 
-// sync makes a file's bytes and size durable.
-func (d *disk) sync(name string, f *os.File) error {
-	if err := d.before(op{kind: opSync, path: name}); err != nil {
-		return err
+// syncing is something that is to be made durable: the bytes and the size of an open file, or without one, the names in a directory.
+type syncing struct {
+	name string
+	file *os.File
+}
+
+func (y syncing) op() op {
+	if y.file == nil {
+		return op{kind: opSyncDir, path: y.name}
+	}
+	return op{kind: opSync, path: y.name}
+}
+
+func (y syncing) do(d *disk) error {
+	if y.file == nil {
+		f, err := os.Open(d.path(y.name))
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
 	}
 	for {
-		if err := unix.Fdatasync(int(f.Fd())); !errors.Is(err, unix.EINTR) {
+		if err := unix.Fdatasync(int(y.file.Fd())); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
 }
 
+// sync makes a file's bytes and size durable.
+func (d *disk) sync(name string, f *os.File) error { return d.syncOne(syncing{name, f}) }
+
 // syncDir makes the names in a directory durable.
-func (d *disk) syncDir(name string) error {
-	if err := d.before(op{kind: opSyncDir, path: name}); err != nil {
+func (d *disk) syncDir(name string) error { return d.syncOne(syncing{name: name}) }
+
+func (d *disk) syncOne(y syncing) error {
+	if err := d.before(y.op()); err != nil {
 		return err
 	}
-	f, err := os.Open(d.path(name))
-	if err != nil {
-		return err
+	return y.do(d)
+}
+
+// syncBoth makes two things durable at once, in no order: each sync has the disk empty its own cache, some 0.9 ms however little there is to
+// write, and two that wait side by side wait for one.
+func (d *disk) syncBoth(a, b syncing) (errA, errB error) {
+	errA, errB = d.before(a.op()), d.before(b.op())
+	var other sync.WaitGroup
+	if errB == nil {
+		other.Go(func() { errB = b.do(d) })
 	}
-	return errors.Join(f.Sync(), f.Close())
+	if errA == nil {
+		errA = a.do(d)
+	}
+	other.Wait()
+	return errA, errB
 }
 
 func (d *disk) rename(from, to string) error {
@@ -208,8 +241,13 @@ func (d *disk) draft(name string, data []byte) (*os.File, error) {
 
 // publish syncs what draft has written, closes it and gives it its name.
 func (d *disk) publish(name string, f *os.File) error {
+	return d.christen(name, f, d.sync(name+tempExt, f))
+}
+
+// christen closes what draft has written and gives it its name, if it could be synced.
+func (d *disk) christen(name string, f *os.File, synced error) error {
 	temp := name + tempExt
-	if err := errors.Join(d.sync(temp, f), f.Close()); err != nil {
+	if err := errors.Join(synced, f.Close()); err != nil {
 		return errors.Join(err, d.remove(temp))
 	}
 	return d.rename(temp, name)

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	preallocate  = 1 << 20 // the journal is given room ahead, so that a full disk does not keep states from changing
-	compactAbove = 8 << 20 // bytes after which it is looked at whether most of them are outdated
-	ballastSize  = 4 << 20 // given back to the disk when it is full, for sidecars and the journal
+	preallocate  = 256 << 10 // how much room the journal is given ahead
+	compactAbove = 8 << 20   // bytes after which it is looked at whether most of them are outdated
+	ballastSize  = 4 << 20   // given back to the disk when it is full, for sidecars and the journal
 )
 
 // journal appends records. Whoever waits for the kernel to have one writes all that has been added until then; one goroutine syncs for
@@ -145,7 +145,7 @@ func (j *journal) turn() {
 		return
 	}
 	if err == nil {
-		err = errors.Join(j.disk.syncDir(filesDir), j.disk.sync(journalName, j.file))
+		err = errors.Join(j.disk.syncBoth(syncing{name: filesDir}, syncing{journalName, j.file}))
 	}
 	if err != nil { // what the old file holds is in doubt: all of it is written anew
 		j.log.Warn("the journal of the stage cannot be written; beginning a new one", "err", cause(err))
@@ -175,11 +175,7 @@ func (j *journal) append(batch []byte) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if end := j.size + int64(len(batch)); end > j.allocated {
-		j.allocated = end + preallocate
-		const keepSize = 1
-		j.disk.allocate(journalName, j.file, keepSize, j.size, j.allocated-j.size) //nolint:errcheck // only ahead of need: the write tells
-	}
+	short := j.size+int64(len(batch)) > j.allocated
 	_, err := j.disk.writeAt(journalName, j.file, batch, j.size)
 	if errors.Is(err, ErrNoRoom) || err != nil && j.disk.remove(ballastName) == nil {
 		_, err = j.disk.writeAt(journalName, j.file, batch, j.size)
@@ -188,7 +184,18 @@ func (j *journal) append(batch []byte) error {
 		return err
 	}
 	j.size += int64(len(batch))
+	if short {
+		j.fillAhead()
+	}
 	return nil
+}
+
+// fillAhead gives the journal room behind its end: zeros. What is written over them then is durable as soon as the disk has it, without
+// another commit of the local file system; and a full disk does not keep states from changing. The caller holds writing.
+func (j *journal) fillAhead() {
+	if _, err := j.disk.writeAt(journalName, j.file, make([]byte, preallocate), j.size); err == nil { // only ahead of need: else the next write tells
+		j.allocated = j.size + preallocate
+	}
 }
 
 // rotate writes all that is worth keeping into a new file and puts it in the place of the old one.

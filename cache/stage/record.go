@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -183,10 +184,11 @@ func replay(b []byte) replayed {
 	return out
 }
 
-// findRecords returns all there are, the gaps between them, and up to where they say that they were synced.
+// findRecords returns all there are, the gaps between them, and up to where they say that they were synced. Zeros at the end are room for what
+// was to come.
 func findRecords(b []byte) (out replayed, gaps []gap, sure uint64) {
-	last, at := uint64(0), 0
-	for at < len(b) {
+	last, at, room := uint64(0), 0, len(bytes.TrimRight(b, "\x00"))
+	for at < room { // a record may end with zeros: it goes beyond
 		r, n := decodeRecord(b[at:])
 		if n == 0 || len(out.records) > 0 && r.seq <= last {
 			if !out.torn {

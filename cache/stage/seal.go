@@ -40,20 +40,21 @@ func (s *Stage) seal(it *item, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	if err := s.disk.sync(fileName(it.id), f); err != nil {
+	if err := s.syncWith(&d, f); err != nil {
 		s.discardDraft(d)
 		return s.spoil(it, err)
 	}
 	return s.confirm(it, m, d)
 }
 
-// draft is a sidecar that has no name yet. It is written while the disk is busy with the bytes: then one commit of the local file
-// system serves both.
+// draft is a sidecar that has no name yet. It is written and synced together with the bytes: then one commit of the local file system serves
+// both.
 type draft struct {
-	r   *itemRecord
-	seq uint64
-	f   *os.File
-	err error // why there is no f
+	r      *itemRecord
+	seq    uint64
+	f      *os.File
+	err    error // why there is no f
+	synced error // why what is in f is not durable
 }
 
 // draft writes the sidecar of an item that is about to be sealed. The caller holds sealing.
@@ -76,6 +77,16 @@ func (s *Stage) draft(it *item, m mark) (draft, error) {
 	return d, nil
 }
 
+// syncWith makes the bytes of an item durable, and its draft, if there is one.
+func (s *Stage) syncWith(d *draft, f *os.File) (err error) {
+	bytes := syncing{fileName(d.r.ID), f}
+	if d.f == nil {
+		return s.disk.syncOne(bytes)
+	}
+	err, d.synced = s.disk.syncBoth(bytes, syncing{sidecarName(d.r.ID) + tempExt, d.f})
+	return err
+}
+
 // discardDraft lets go of a sidecar that is not wanted. What is left of it is removed with the next one, or by load.
 func (s *Stage) discardDraft(d draft) {
 	if d.f != nil {
@@ -87,7 +98,7 @@ func (s *Stage) discardDraft(d draft) {
 func (s *Stage) settle(d draft) error {
 	err := d.err
 	if err == nil {
-		err = s.disk.publish(sidecarName(d.r.ID), d.f)
+		err = s.disk.christen(sidecarName(d.r.ID), d.f, d.synced)
 	}
 	if isNoSpace(err) {
 		return s.writeSidecar(d.r, d.seq)
