@@ -34,6 +34,9 @@ type config struct {
 		Progress duration `toml:"progress" flag:"hidden" help:"for the next byte of an answer"`
 		Retry    duration `toml:"retry" flag:"hidden" help:"for one request with all its retries"`
 	} `toml:"timeout"`
+	Restore struct {
+		Prices nameList `toml:"prices" flag:"hidden" help:"what restores cost where it is not the price of us-east-1, as restore --price has it"`
+	} `toml:"restore"`
 	Memory        byteSize `toml:"memory" help:"the most memory for data on its way, all sources together"`
 	ReadAhead     int      `toml:"read-ahead-files" help:"how many small files to fetch ahead of somebody who reads a folder in order; 0: none"`
 	ReadOnly      bool     `toml:"read-only" help:"never write to a source"`

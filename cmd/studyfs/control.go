@@ -20,18 +20,20 @@ import (
 
 // request is what a client asks a serving process over its control socket: one line of JSON, answered by one.
 type request struct {
-	Op      string          `json:"op"` // status, stat, uploads, umount
+	Op      string          `json:"op"` // status, stat, uploads, restore, umount
 	Path    string          `json:"path,omitempty"`
 	Force   bool            `json:"force,omitempty"`
 	Uploads *uploadsRequest `json:"uploads,omitempty"`
+	Restore *restoreRequest `json:"restore,omitempty"` // answered by several lines: how it gets on
 }
 
 type response struct {
-	Failure *failure      `json:"failure,omitempty"`
-	Mount   *mountStatus  `json:"mount,omitempty"`
-	Object  *objectStatus `json:"object,omitempty"`
-	Uploads []stageReport `json:"uploads,omitempty"`
-	Left    *leftover     `json:"left,omitempty"` // after an umount, in a second answer: what is not uploaded
+	Failure *failure       `json:"failure,omitempty"`
+	Mount   *mountStatus   `json:"mount,omitempty"`
+	Object  *objectStatus  `json:"object,omitempty"`
+	Uploads []stageReport  `json:"uploads,omitempty"`
+	Restore *restoreReport `json:"restore,omitempty"`
+	Left    *leftover      `json:"left,omitempty"` // after an umount, in a second answer: what is not uploaded
 }
 
 const (
@@ -49,10 +51,15 @@ type control struct {
 	listener *net.UnixListener
 	closing  chan struct{} // closed when the mount and its cache are closed
 	serving  sync.WaitGroup
+
+	jobs    context.Context //nolint:containedctx // of all that goes on for longer than an answer; ended by endJobs
+	noJobs  context.CancelFunc
+	working sync.RWMutex // held for reading by each of those
 }
 
 func listenControl(m *mountServer) (*control, error) {
 	c := &control{m: m, path: m.spec.places().socketOf(m.spec.Dir), closing: make(chan struct{})}
+	c.jobs, c.noJobs = context.WithCancel(context.Background())
 	if err := os.Remove(c.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
@@ -90,8 +97,16 @@ func (c *control) accept() {
 	}
 }
 
+// endJobs ends what goes on for clients, before what it works on is closed.
+func (c *control) endJobs() {
+	c.noJobs()
+	c.working.Lock()
+	defer c.working.Unlock()
+}
+
 // close ends the conversations. A client that waits for the end of the mount sees its connection close now.
 func (c *control) close() {
+	c.endJobs()
 	os.Remove(c.path)  //nolint:errcheck // a socket that nobody answers is removed by the next client
 	c.listener.Close() //nolint:errcheck // nothing to lose
 	close(c.closing)
@@ -106,6 +121,10 @@ func (c *control) handle(conn *net.UnixConn) {
 	conn.SetDeadline(time.Now().Add(controlTimeout)) //nolint:errcheck // cannot fail on an open socket
 	var q request
 	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&q); err != nil {
+		return
+	}
+	if q.Op == "restore" && q.Restore != nil {
+		c.restore(conn, *q.Restore)
 		return
 	}
 	r := c.answer(q)

@@ -48,6 +48,15 @@ func (p *progressLine) show(now time.Time, files int, left int64) {
 	fmt.Fprintf(p.out, "\r\x1b[K%s", text) //nolint:errcheck // a terminal
 }
 
+// say writes the line over.
+func (p *progressLine) say(text string) {
+	if p.out == nil {
+		return
+	}
+	p.shown = true
+	fmt.Fprintf(p.out, "\r\x1b[K%s", text) //nolint:errcheck // a terminal
+}
+
 // clear takes the line away.
 func (p *progressLine) clear() {
 	if p.shown {

@@ -175,6 +175,9 @@ func (m *mountServer) run(ctx context.Context) {
 // close takes the mount away and saves what later mounts can use. It works after a failed open, too.
 func (m *mountServer) close(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
+	if m.control != nil {
+		m.control.endJobs()
+	}
 	if f := m.fs.Load(); f != nil {
 		if err := f.Unmount(); err != nil {
 			m.log.WarnContext(ctx, "unmount", "err", err)

@@ -10,6 +10,7 @@ import (
 
 	"studyfs/backends"
 	"studyfs/backends/beiwe"
+	"studyfs/cache"
 	"studyfs/cache/stage"
 )
 
@@ -233,6 +234,9 @@ func (m *mountServer) stat(ctx context.Context, name string) (*objectStatus, err
 	if !e.ModTime.IsZero() {
 		o.ModTime = &e.ModTime
 	}
+	if !e.Dir && e.Tier != backends.Online && info.State != cache.Cached {
+		o.Error = m.archivedHint(e, o.Path)
+	}
 	switch i := info.Staged; {
 	case i.ID != 0:
 		o.State, o.Size, o.ModTime, o.Sent, o.Warnings, o.Error = i.State.String(), i.Size, &i.Attr.ModTime, i.Sent, i.Warnings, i.Err
@@ -241,6 +245,14 @@ func (m *mountServer) stat(ctx context.Context, name string) (*objectStatus, err
 		o.State, o.Tier = info.State.String(), tierName(e.Tier)
 	}
 	return o, nil
+}
+
+// archivedHint says why a file cannot be read, and what to do.
+func (m *mountServer) archivedHint(e backends.Entry, file string) string {
+	if e.Tier == backends.Restoring {
+		return "archived: it was asked for and is on its way; studyfs restore --watch " + quote(file) + " tells when it is there"
+	}
+	return "archived: it can be read some hours after it was asked for; studyfs restore --dry-run " + quote(file) + " shows what that costs"
 }
 
 func (m *mountServer) specOf(folder string) sourceSpec {

@@ -87,7 +87,7 @@ func (a *app) uploadsRunCommand() *cobra.Command {
 func (a *app) uploadsRetryCommand() *cobra.Command {
 	var as string
 	c := &cobra.Command{
-		Use: "retry NAME|ID...", Short: "try again what has failed, or upload an orphan", Args: atLeast(1, "the NAME or the ID of a file"),
+		Use: "retry NAME|ID...", Short: "try again what has failed, or upload an orphan", Args: oneOrMore("the NAME or the ID of a file"),
 		Long: "Puts files back into the queue: those that have failed, and those that a program never closed (orphans), once you\n" +
 			"have made sure that they are complete.",
 		ValidArgsFunction: a.completeItems,
@@ -126,7 +126,7 @@ func (a *app) uploadsSwitchCommand(do, short, said string) *cobra.Command {
 func (a *app) uploadsResolveCommand() *cobra.Command {
 	var mine, theirs, both bool
 	c := &cobra.Command{
-		Use: "resolve NAME|ID... --mine|--theirs|--both", Short: "settle conflicts", Args: atLeast(1, "the NAME or the ID of a file"),
+		Use: "resolve NAME|ID... --mine|--theirs|--both", Short: "settle conflicts", Args: oneOrMore("the NAME or the ID of a file"),
 		Long: "A file is in conflict when something else was stored under its name after it was opened here. Nothing has been\n" +
 			"overwritten. --mine uploads yours in its place, --theirs drops yours, --both stores yours under another name beside it.",
 		ValidArgsFunction: a.completeItems,
@@ -163,7 +163,7 @@ func (a *app) uploadsVerifyCommand() *cobra.Command {
 func (a *app) uploadsDropCommand() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
-		Use: "drop NAME|ID...", Short: "give up files that are not stored yet: they are deleted here", Args: atLeast(1, "the NAME or the ID of a file"),
+		Use: "drop NAME|ID...", Short: "give up files that are not stored yet: they are deleted here", Args: oneOrMore("the NAME or the ID of a file"),
 		Long: "Deletes staged files from this disk without uploading them. What is stored stays as it is. Asks first on a terminal;\n" +
 			"elsewhere it needs --yes.",
 		ValidArgsFunction: a.completeItems,
@@ -190,13 +190,13 @@ func (a *app) withStages(args []string, q uploadsRequest, use func(context.Conte
 	return use(ctx, l, chosen)
 }
 
-// atLeast is cobra's check with a message in our form.
-func atLeast(n int, what string) cobra.PositionalArgs {
+// oneOrMore is cobra's check with a message in our form.
+func oneOrMore(what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) >= n {
+		if len(args) > 0 {
 			return nil
 		}
-		return &failure{What: c.Name(), Why: "needs " + what, Do: "studyfs uploads " + c.Use, Code: exitUsage}
+		return &failure{What: c.Name(), Why: "needs " + what, Do: c.Parent().CommandPath() + " " + c.Use, Code: exitUsage}
 	}
 }
 
