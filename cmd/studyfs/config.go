@@ -37,6 +37,9 @@ type config struct {
 	Restore struct {
 		Prices nameList `toml:"prices" flag:"hidden" help:"what restores cost where it is not the price of us-east-1, as restore --price has it"`
 	} `toml:"restore"`
+	Deid struct {
+		Secret string `toml:"secret" flag:"no" help:"what deid makes codes of: file:PATH, keyring:NAME or cmd:COMMAND (default: deid.secret beside this file)"`
+	} `toml:"deid"`
 	Memory        byteSize `toml:"memory" help:"the most memory for data on its way, all sources together"`
 	ReadAhead     int      `toml:"read-ahead-files" help:"how many small files to fetch ahead of somebody who reads a folder in order; 0: none"`
 	ReadOnly      bool     `toml:"read-only" help:"never write to a source"`

@@ -173,15 +173,14 @@ func (l *Ledger) Save() error {
 	if err := l.o.Before(); err != nil {
 		return err
 	}
-	if err := WriteFile(filepath.Join(l.dir, fileName), text, true, l.o.Before); err != nil {
+	if err := l.replaceFile(filepath.Join(l.dir, fileName), text); err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
 	return nil
 }
 
-// WriteFile writes a file that only its owner can read, whole or not at all, and durably. Unless replace, it fails with fs.ErrExist where there is
-// one. before is called before it takes its place; may be nil.
-func WriteFile(path string, text []byte, replace bool, before func() error) (err error) {
+// replaceFile writes a file that only its owner can read, whole or not at all, and durably.
+func (l *Ledger) replaceFile(path string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // 0600
 	if err != nil {
 		return err
@@ -191,16 +190,10 @@ func WriteFile(path string, text []byte, replace bool, before func() error) (err
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if before != nil {
-		if err := before(); err != nil {
-			return err
-		}
+	if err := l.o.Before(); err != nil {
+		return err
 	}
-	place := os.Rename
-	if !replace {
-		place = os.Link
-	}
-	if err := place(f.Name(), path); err != nil {
+	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
