@@ -38,6 +38,8 @@ func errno(err error) syscall.Errno {
 // said is the half of errno for what the source or the stage said for good.
 func said(err error) syscall.Errno {
 	switch {
+	case errors.Is(err, stage.ErrRefused):
+		return syscall.EPERM
 	case errors.Is(err, backends.ErrChanged):
 		return syscall.ESTALE
 	case errors.Is(err, backends.ErrArchived):

@@ -54,9 +54,13 @@ func (d *rwDir) Rename(ctx context.Context, name string, newParent fusefs.InodeE
 
 // exchange swaps two staged names.
 func (d *rwDir) exchange(ctx context.Context, name string, to *rwDir, newName string) error {
+	a, b := d.below(name), to.below(newName)
+	if err := cmp.Or(d.o.stage.MayRename(a, b, stage.Regular), d.o.stage.MayRename(b, a, stage.Regular)); err != nil { // not under the lock: it reads
+		return err
+	}
 	d.o.places.Lock()
 	defer d.o.places.Unlock()
-	a, b := d.below(name), to.below(newName)
+	a, b = d.below(name), to.below(newName)
 	err := d.o.stage.Exchange(ctx, a, b)
 	if errors.Is(err, backends.ErrNotExist) {
 		err = stage.ErrStored // the kernel has found both
@@ -105,6 +109,9 @@ func (d *rwDir) rename(ctx context.Context, name string, to *rwDir, newName stri
 		return item{}, err
 	}
 	if err := d.o.mayReplace(ctx, m, noReplace); err != nil {
+		return item{}, err
+	}
+	if err := d.o.stage.MayRename(m.old, m.new, m.from.kind); err != nil { // before anything is moved or removed at the source
 		return item{}, err
 	}
 	switch {

@@ -36,12 +36,20 @@ func (o *overlay) xattrs(it item) map[string]string {
 		maps.DeleteFunc(all, func(_, value string) bool { return value == "" })
 		return all
 	}
-	all := map[string]string{"state": shownState(it.info.State), "etag": it.info.Base.Version, "version": it.info.Base.Version, "error": cmp.Or(it.info.Err, strings.Join(it.info.Warnings, "\n"))}
+	all := map[string]string{"state": shownState(it.info.State), "etag": it.info.Base.Version, "version": it.info.Base.Version, "error": reasons(it.info)}
 	if it.info.State == stage.Uploading && it.info.Size > 0 {
 		all["progress"] = strconv.FormatInt(min(100, 100*it.info.Sent/it.info.Size), 10) + "%"
 	}
 	maps.DeleteFunc(all, func(_, value string) bool { return value == "" })
 	return all
+}
+
+// reasons is what people are told of a staged file, one a line.
+func reasons(info stage.Info) string {
+	if all := strings.Join(info.Warnings, "\n"); info.Err == "" || slices.Contains(info.Warnings, info.Err) {
+		return all
+	}
+	return info.Err
 }
 
 // shownState is a state in the words that scripts are promised.

@@ -38,6 +38,7 @@ const (
 	opSyncDir
 	opRename
 	opRemove
+	opCopy
 )
 
 // op is one call on the local disk. Paths are relative to the stage's directory.

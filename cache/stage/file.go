@@ -63,11 +63,16 @@ func (f *File) Allocate(off, n int64, mode uint32) error {
 
 // Flush is close(2): what is there is sealed, so that it survives any crash. With Remote it returns when that is stored at the source, or
 // tells why it cannot be. With Relaxed it does nothing.
+//
+// Where there are Rules, under Relaxed too, what is there is sealed and then judged. ErrRefused: it is kept, but goes nowhere.
 func (f *File) Flush(ctx context.Context) error {
-	if !f.write || f.s.o.Durability == Relaxed {
+	if !f.write || f.s.o.Durability == Relaxed && f.s.o.Rules == nil {
 		return nil
 	}
-	if err := f.s.seal(f.it, f.f); err != nil || f.s.o.Durability != Remote {
+	if err := f.s.seal(f.it, f.f); err != nil {
+		return err
+	}
+	if err := f.s.weigh(f.it, f.f); err != nil || f.s.o.Durability != Remote {
 		return err
 	}
 	return f.s.await(ctx, f.it)

@@ -110,7 +110,11 @@ type item struct {
 	tried     []sent // what may lie at the target since, newest last
 	populated bool   // of a directory: the target has something below it
 	stale     bool   // the sidecar has another name or other attributes
-	gone      bool   // given up or stored: nothing of it is in the stage any more
+	gated     bool   // it came in under rules, and goes out only after it was judged
+	ruled     ruled  // why the rules hold it back; "" where they do not
+	rulings   []*ruling
+	scrub     *scrubbed // what goes out in place of the file; nil: the file itself
+	gone      bool      // given up or stored: nothing of it is in the stage any more
 
 	writers, readers int
 	wanted           int       // callers that wait for its job to end
@@ -220,9 +224,11 @@ func (it *item) record() *itemRecord {
 		ID: it.id, Name: it.name, What: it.kind, Touch: it.touch, Undo: it.undo, Attr: attrToRecord(it.attr), Changed: nanos(it.changed), Target: it.target,
 		Wrote: it.wrote, Base: entryToRecord(it.base), Sealed: it.sealed, Copied: it.copied, Why: it.why, Maybe: it.maybe, Tried: it.tried, Sum: it.sum, Resume: it.resume,
 	}
+	r.Gated, r.Ruled, r.Scrub = it.gated, it.ruled, it.scrub
 	switch it.state {
 	case Conflict, Parked, Failed, Orphan, Quarantined:
 		r.State = it.state.String()
+		r.Warnings = it.warnings
 	case Writing, Staged, Uploading, Stored: // follow from the rest
 	}
 	return r
@@ -234,6 +240,7 @@ func (r *itemRecord) restored() *item {
 		id: r.ID, kind: r.What, touch: r.Touch, undo: r.Undo, name: r.Name, attr: r.Attr.attr(), changed: fromNanos(r.Changed), target: r.Target,
 		wrote: r.Wrote, base: r.Base.entry(), sealed: r.Sealed, copied: r.Copied, why: r.Why, maybe: r.Maybe, tried: r.Tried, resume: r.Resume, state: Staged,
 	}
+	it.gated, it.ruled, it.scrub, it.warnings = r.Gated, r.Ruled, r.Scrub, r.Warnings
 	switch {
 	case r.Undo && r.Sealed != nil:
 		it.sum, it.size = r.Sum, r.Sealed.Size

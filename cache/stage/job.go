@@ -7,6 +7,7 @@ import (
 	"hash/crc64"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"studyfs/backends"
@@ -29,8 +30,10 @@ type Job struct {
 
 	s      *Stage
 	it     *item
-	file   *os.File
-	mark   mark
+	file   *os.File // what goes out: the staged file, or what was made of it
+	mark   mark     // of the staged file
+	scrub  *scrubbed
+	same   bool            // the target has what this would become: nothing is made, and nothing sent
 	ctx    context.Context //nolint:containedctx // of this job, ended by whoever changes the item
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -92,6 +95,9 @@ func (j *Job) fill() {
 	}
 	if it.sum != nil {
 		j.CRC64NVME = *it.sum
+	}
+	if j.scrub != nil {
+		j.CRC64NVME = j.scrub.Sum
 	}
 	if it.kind != Dir && !it.touch && !it.undo {
 		it.try(sent{it.info().Size, j.CRC64NVME})
@@ -197,17 +203,27 @@ func (j *Job) unready(err error) {
 	j.finish()
 }
 
-// judge asks the gate. false: the item is parked, and the job has ended.
+// judge asks the rules and the gate. false: the item is parked, and the job has ended.
 func (s *Stage) judge(j *Job) bool {
 	it := j.it
-	if it.touch || it.undo || it.kind == Dir {
+	if it.touch || it.undo {
 		return true
+	}
+	var texts []string
+	if s.o.Rules != nil || it.gated {
+		r, ok := s.lawful(j)
+		if !ok {
+			return false
+		}
+		texts = slices.Clone(r.texts)
 	}
 	s.mu.Lock()
 	name := it.name
 	s.mu.Unlock()
+	if it.kind == Dir {
+		return true
+	}
 	findings := s.o.Gate.Check(name, s.siblings)
-	var texts []string
 	parks := ""
 	for _, f := range findings {
 		texts = append(texts, f.Text)
@@ -280,8 +296,8 @@ func (j *Job) Stored(e backends.Entry, adopt func(local string, e backends.Entry
 	seq := s.leave(j, e)
 	s.mu.Unlock()
 	err := s.journal.wait(seq, true)
-	if err == nil && it.hasFile() && adopt != nil {
-		adopt(s.disk.path(fileName(it.id)), e)
+	if local := j.adoptable(); err == nil && local != "" && adopt != nil {
+		adopt(s.disk.path(local), e)
 	}
 	j.finish()
 	if err != nil {
@@ -307,7 +323,9 @@ func (s *Stage) leave(j *Job, e backends.Entry) uint64 {
 	m := Remembered{ID: it.id, Attr: it.attr, Changed: it.changed, Target: it.target, Size: j.Size, CRC64NVME: j.CRC64NVME, HasCRC: it.hasFile() && j.mark == it.markNow(), Warnings: it.warnings}
 	if it.touch {
 		m.ID, m.CRC64NVME, m.HasCRC, m.Warnings = j.Was.ID, j.Was.CRC64NVME, j.HasWas && j.Was.HasCRC, j.Was.Warnings
+		m.Original, m.Scrubbed = j.Was.Original, j.Was.Scrubbed
 	}
+	j.noteScrubbed(&m)
 	k := known{Remembered: m, version: versionOf(e), seq: s.journal.newest() + 1}
 	s.discard(it)
 	seq := s.journal.add(record{Kind: kindStored, ID: it.id, Known: k.record(e.Name)})
@@ -351,6 +369,7 @@ func (s *Stage) storedWhileOpen(j *Job, e backends.Entry) uint64 {
 		it.copied = nil // there is more to be told to the target
 	}
 	k := known{Remembered: Remembered{ID: it.id, Attr: j.Attr, Changed: it.changed, Size: j.Size, CRC64NVME: j.CRC64NVME, HasCRC: true, Warnings: it.warnings}, version: versionOf(e)}
+	j.noteScrubbed(&k.Remembered)
 	s.remember(e.Name, k)
 	return s.put(it)
 }

@@ -32,7 +32,7 @@ func (s *Stage) load() error {
 		files, others, err := s.disk.list(filesDir)
 		found <- listing{files, others, err}
 	}()
-	l := &loader{s: s, log: replay(raw), last: map[ID]uint64{}, ended: map[ID]uint64{}, files: map[ID]bool{}}
+	l := &loader{s: s, log: replay(raw), last: map[ID]uint64{}, ended: map[ID]uint64{}, files: map[ID]bool{}, scrubs: map[ID]bool{}}
 	l.apply()
 	if err := l.scan(<-found); err != nil {
 		return err
@@ -71,12 +71,13 @@ func Target(dir string) (string, error) {
 
 // loader is one load.
 type loader struct {
-	s     *Stage
-	log   replayed
-	seq   uint64
-	last  map[ID]uint64 // the sequence of the newest that is known of an item
-	ended map[ID]uint64 // items that were dropped or stored, and when
-	files map[ID]bool   // items whose file is there
+	s      *Stage
+	log    replayed
+	seq    uint64
+	last   map[ID]uint64 // the sequence of the newest that is known of an item
+	ended  map[ID]uint64 // items that were dropped or stored, and when
+	files  map[ID]bool   // items whose file is there
+	scrubs map[ID]bool   // what was made to be sent in the place of files
 }
 
 // closed reports whether the journal is whole and ended with Close. Then it alone tells all, which is many times faster than to look at each
@@ -165,24 +166,36 @@ func (l *loader) scan(found listing) error {
 		l.quarantine(name)
 	}
 	for _, name := range found.files { // a file comes before its sidecar
-		base, isSidecar := strings.CutSuffix(name, sidecarExt)
-		n, err := strconv.ParseUint(base, 16, 64)
-		switch id := ID(n); {
-		case strings.HasSuffix(name, tempExt): // never got its name: nobody was told that it is there
-			l.remove(filesDir + "/" + name)
-		case err != nil || len(base) != 16:
-			l.quarantine(name)
-		case isSidecar:
-			l.s.nextID = max(l.s.nextID, id)
-			if _, known := l.last[id]; !known || !l.closed() {
-				l.sidecar(id, name)
-			}
-		default:
-			l.s.nextID = max(l.s.nextID, id)
-			l.files[id] = true
-		}
+		l.found(name)
 	}
 	return nil
+}
+
+// found looks at one of the files beside the journal.
+func (l *loader) found(name string) {
+	base, isSidecar := strings.CutSuffix(name, sidecarExt)
+	base, isScrub := strings.CutSuffix(base, scrubExt)
+	n, err := strconv.ParseUint(base, 16, 64)
+	id := ID(n)
+	switch {
+	case strings.HasSuffix(name, tempExt): // never got its name: nobody was told that it is there
+		l.remove(filesDir + "/" + name)
+		return
+	case err != nil || len(base) != 16 || isScrub && isSidecar:
+		l.quarantine(name)
+		return
+	}
+	l.s.nextID = max(l.s.nextID, id)
+	switch {
+	case isScrub:
+		l.scrubs[id] = true
+	case isSidecar:
+		if _, known := l.last[id]; !known || !l.closed() {
+			l.sidecar(id, name)
+		}
+	default:
+		l.files[id] = true
+	}
 }
 
 func (l *loader) remove(name string) {
@@ -243,10 +256,14 @@ func (l *loader) settle() {
 			l.remove(fileName(it.id))
 			continue
 		}
+		if it.ruled == ruledLater && s.o.Rules != nil {
+			it.forgive()
+		}
 		l.suspect(it)
 		l.place(it)
 		s.count(it)
 	}
+	l.settleScrubs()
 }
 
 // settleFile looks at an item's file. false: there is nothing to keep.
@@ -439,7 +456,11 @@ func (s *Stage) discard(it *item) {
 // erase removes the files of an item that is gone. What cannot be removed now is at the next Open.
 func (s *Stage) erase(it *item) {
 	if it.hasFile() {
-		if err := errors.Join(s.disk.remove(sidecarName(it.id)), s.disk.remove(fileName(it.id))); err != nil {
+		err := errors.Join(s.disk.remove(sidecarName(it.id)), s.disk.remove(fileName(it.id)))
+		if it.scrub != nil {
+			err = errors.Join(err, s.disk.remove(scrubName(it.scrub.ID)))
+		}
+		if err != nil {
 			s.log.Warn("a staged file that is no longer needed cannot be removed", "err", cause(err))
 			return
 		}

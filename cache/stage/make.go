@@ -117,6 +117,7 @@ func (s *Stage) publish(it *item) error {
 		return backends.ErrExist
 	}
 	now := s.o.Now()
+	it.gated = s.o.Rules != nil
 	if it.touched = now; it.changed.IsZero() {
 		it.changed = now
 	}
@@ -156,6 +157,9 @@ func (s *Stage) Symlink(name, target string, a Attr, base backends.Entry) (Info,
 }
 
 func (s *Stage) make(it *item) (Info, error) {
+	if err := s.admitNew(it); err != nil {
+		return Info{}, fmt.Errorf("make: %w", err)
+	}
 	s.mu.Lock()
 	it.id = s.newID()
 	s.mu.Unlock()

@@ -182,7 +182,7 @@ func (s *Stage) free(id ID) (*item, error) {
 	return it, s.usable()
 }
 
-// Retry tries again what is parked, refused or in conflict, as it is.
+// Retry tries again what is parked, refused or in conflict, as it is. Where there are Rules it is judged anew.
 func (s *Stage) Retry(id ID) error {
 	return s.alter(id, func(it *item) error {
 		if it.state == Orphan || it.state == Quarantined {
@@ -191,6 +191,7 @@ func (s *Stage) Retry(id ID) error {
 		if it.state != Writing {
 			it.state, it.why = Staged, ""
 		}
+		it.ruled, it.rulings = "", nil
 		it.notBefore, it.touched = time.Time{}, s.o.Now().Add(-s.o.Quiet)
 		return nil
 	})

@@ -18,9 +18,11 @@ const (
 	actLink                 // an object that holds where a symbolic link leads
 )
 
-// decide says what to do for a job, as far as this machine can know it. It looks at the job's exported fields only.
+// decide says what to do for a job, as far as this machine can know it. It looks at the job's exported fields, and whether it is the same.
 func decide(j *Job) action {
 	switch {
+	case j.same:
+		return touchUnless(j.Was.Attr.Equal(j.Attr))
 	case j.Touch:
 		return actTouch // what is remembered of it is what it is to become
 	case j.Kind == Dir && j.Base.Dir:
@@ -31,7 +33,7 @@ func decide(j *Job) action {
 		if !asLink(j.Base) || !j.HasWas || j.Was.Target != j.Target {
 			return actLink
 		}
-		return skipOr(actTouch, j.Was.Attr.Equal(j.Attr))
+		return touchUnless(j.Was.Attr.Equal(j.Attr))
 	}
 	return decideFile(j)
 }
@@ -45,7 +47,7 @@ func decideFile(j *Job) action {
 	case j.Was.CRC64NVME != j.CRC64NVME:
 		return actPut
 	}
-	return skipOr(actTouch, j.Was.Attr.Equal(j.Attr))
+	return touchUnless(j.Was.Attr.Equal(j.Attr))
 }
 
 // decideKnowing is decide when the target has told what it holds.
@@ -54,14 +56,14 @@ func decideKnowing(j *Job, now backends.Stored) action {
 		return actPut
 	}
 	there := AttrOf(now.Meta, Attr{Mode: ^uint32(0)}) // what it does not say differs from ours
-	return skipOr(actTouch, now.Meta[metaMode] != "" && there.Equal(j.Attr))
+	return touchUnless(now.Meta[metaMode] != "" && there.Equal(j.Attr))
 }
 
-func skipOr(otherwise action, same bool) action {
+func touchUnless(same bool) action {
 	if same {
 		return actSkip
 	}
-	return otherwise
+	return actTouch
 }
 
 // asLink reports whether an entry is that of a symbolic link.

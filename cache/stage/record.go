@@ -74,6 +74,11 @@ type itemRecord struct {
 	Tried   []sent       `json:"tried,omitempty"`
 	Sum     *uint64      `json:"sum,omitempty"`
 	Resume  []byte       `json:"resume,omitempty"`
+
+	Gated    bool      `json:"gated,omitempty"`
+	Ruled    ruled     `json:"ruled,omitempty"`
+	Scrub    *scrubbed `json:"scrub,omitempty"`
+	Warnings []string  `json:"warnings,omitempty"`
 }
 
 type attrRecord struct {
@@ -102,6 +107,8 @@ type knownRecord struct {
 	Target   string     `json:"target,omitempty"`
 	Size     int64      `json:"size"`
 	Sum      *uint64    `json:"sum,omitempty"`
+	Original *uint64    `json:"original,omitempty"` // checksum of the file that was scrubbed
+	Scrubbed string     `json:"scrubbed,omitempty"`
 	Warnings []string   `json:"warnings,omitempty"`
 }
 

@@ -20,6 +20,8 @@ type Remembered struct {
 	Size      int64
 	CRC64NVME uint64
 	HasCRC    bool
+	Original  uint64   // of what was scrubbed: the checksum of the file as it was written here
+	Scrubbed  string   // and what tells one way to scrub it from others; "" if it was not
 	Warnings  []string // what the gate said of it
 }
 
@@ -99,6 +101,9 @@ func (k known) record(name string) *knownRecord {
 	if k.HasCRC {
 		r.Sum = &k.CRC64NVME
 	}
+	if r.Scrubbed = k.Scrubbed; k.Scrubbed != "" {
+		r.Original = &k.Original
+	}
 	return r
 }
 
@@ -109,6 +114,9 @@ func (r *knownRecord) known(seq uint64) known {
 	}}
 	if r.Sum != nil {
 		k.CRC64NVME, k.HasCRC = *r.Sum, true
+	}
+	if r.Original != nil {
+		k.Original, k.Scrubbed = *r.Original, r.Scrubbed
 	}
 	return k
 }

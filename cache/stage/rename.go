@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 //
 // ErrStored: the target has something under from (or below it), which only the caller can move. ErrExist: with noReplace, something is at to;
 // or a directory would be replaced by a file, or the other way round. ErrNotEmpty: a directory at to has something staged below it.
+// ErrRefused: the rules do not take it under the new name, so that it keeps the old one; what lies in a directory is judged later.
 func (s *Stage) Rename(ctx context.Context, from, to string, over backends.Entry, noReplace bool) error {
 	return s.rename(ctx, &move{from: from, to: to, over: over, noReplace: noReplace})
 }
@@ -27,9 +29,12 @@ func (s *Stage) RenameOver(ctx context.Context, from, to string, over ID) error 
 }
 
 func (s *Stage) rename(ctx context.Context, m *move) error {
+	foreseen, err := s.foreseeMove(m.from, m.to)
+	if err != nil {
+		return fmt.Errorf("rename: %w", err)
+	}
 	s.mu.Lock()
-	err := s.collect(ctx, m)
-	if err == nil {
+	if err = s.collect(ctx, m); err == nil {
 		err = s.mayMove(m)
 	}
 	if err != nil || m.it != nil && m.it == m.target {
@@ -45,6 +50,7 @@ func (s *Stage) rename(ctx context.Context, m *move) error {
 	} else {
 		seq = s.moveFile(m)
 	}
+	seq = max(seq, s.follow(m, foreseen))
 	s.mu.Unlock()
 	if err := s.journal.wait(seq, true); err != nil {
 		return err
@@ -160,6 +166,7 @@ func (s *Stage) moveFile(m *move) uint64 {
 	if it.state == Conflict || it.state == Parked || it.state == Failed {
 		it.state, it.why, it.warnings = Staged, "", nil
 	}
+	it.ruled = ""
 	s.memory.forget(m.to)
 	s.names.add(it)
 	s.dirChanged(m.to, it.changed)
@@ -213,6 +220,11 @@ func (s *Stage) leaveUndo(it *item) {
 
 // Exchange swaps the names of two staged things. ErrStored if the target has anything under one of them.
 func (s *Stage) Exchange(ctx context.Context, a, b string) error {
+	_, errA := s.foreseeMove(a, b)
+	_, errB := s.foreseeMove(b, a)
+	if err := errors.Join(errA, errB); err != nil {
+		return fmt.Errorf("exchange: %w", err)
+	}
 	s.mu.Lock()
 	seq, err := s.exchange(ctx, a, b)
 	s.mu.Unlock()
@@ -249,7 +261,15 @@ func (s *Stage) exchange(ctx context.Context, a, b string) (uint64, error) {
 			s.enqueue(it)
 		}
 	}
-	return s.journal.add(record{Kind: kindExchange, ID: x.id, Other: y.id}), nil
+	seq := s.journal.add(record{Kind: kindExchange, ID: x.id, Other: y.id})
+	for _, it := range []*item{x, y} {
+		if it.ruled != "" {
+			it.forgive()
+			s.enqueue(it)
+			seq = s.put(it)
+		}
+	}
+	return seq, nil
 }
 
 // lone returns what is staged at a name if the target has nothing of it and nothing lies below it. The caller holds mu.

@@ -51,6 +51,9 @@ func (s *Stage) saw(it *item, l looked) {
 // count brings what all items take up to date with one of them. There may be very many: they are never all looked at. The caller holds mu.
 func (s *Stage) count(it *item) {
 	now := it.blocks
+	if it.scrub != nil {
+		now += it.scrub.Of.Size
+	}
 	if it.gone {
 		now = 0
 	}

@@ -191,8 +191,8 @@ func (s *Stage) await(ctx context.Context, it *item) error {
 		switch {
 		case it.gone, it.copied != nil && it.sealed != nil && *it.copied == *it.sealed:
 			return nil
-		case it.state == Conflict, it.state == Parked, it.state == Failed, it.state == Quarantined:
-			return fmt.Errorf("%w: %w", errNotStored, errors.New(it.why))
+		case it.stopped():
+			return it.notStored()
 		case s.closed:
 			return errClosed
 		}
@@ -212,6 +212,30 @@ func (s *Stage) await(ctx context.Context, it *item) error {
 			return err
 		}
 	}
+}
+
+// stopped reports whether an item waits for people, or for a better time. The caller holds mu.
+func (it *item) stopped() bool {
+	switch it.state {
+	case Conflict, Parked, Failed, Quarantined:
+		return true
+	case Writing, Staged, Uploading, Stored, Orphan:
+	}
+	return false
+}
+
+// notStored is what a program is told that waits for an item which is stopped. The caller holds mu.
+func (it *item) notStored() error {
+	if it.state == Parked {
+		switch it.ruled {
+		case ruledHeld: // who waits for its end would never rename it
+			return nil
+		case ruledRefused:
+			return ErrRefused
+		case ruledParked, ruledLater:
+		}
+	}
+	return fmt.Errorf("%w: %w", errNotStored, errors.New(it.why))
 }
 
 var errNotStored = fmt.Errorf("it is safe on this machine, but not stored: %w", ErrDamaged)

@@ -60,7 +60,7 @@ func (r *recorder) log() []op {
 }
 
 func (k opKind) String() string {
-	return [...]string{"mkdir", "create", "open", "read", "write", "truncate", "allocate", "sync", "syncdir", "rename", "remove"}[k]
+	return [...]string{"mkdir", "create", "open", "read", "write", "truncate", "allocate", "sync", "syncdir", "rename", "remove", "copy"}[k]
 }
 
 func (o op) String() string {
@@ -128,6 +128,10 @@ func (d *simDisk) apply(o op) {
 	case opRemove:
 		if f != nil {
 			d.name(nameOp{kind: opRemove, path: o.path, file: f, dirs: []string{dirOf(o.path)}})
+		}
+	case opCopy:
+		if from, to := d.live[o.path], d.live[o.to]; from != nil && to != nil {
+			to.pend = append(to.pend, op{kind: opWrite, path: o.to, data: contentOf(from.data, from.pend)})
 		}
 	case opOpen, opRead, opAllocate:
 	}

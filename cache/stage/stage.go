@@ -65,6 +65,7 @@ type Options struct {
 	Quiet      time.Duration             // 0 means 5 s
 	Durability Durability                // the zero value is Local
 	Gate       gate.Profile              // the zero value lets everything pass
+	Rules      *gate.Rules               // what may leave this machine; nil: anything, but for what was written under rules before
 	MakeRoom   func(n int64)             // asks whoever else uses the disk to give way; may be nil
 	Listed     func(dir string) []string // the names in a directory of the target as far as they are known without asking; for Gate; may be nil
 	Changed    func(backends.Change)     // told of names whose entry became another one; must not block; may be nil

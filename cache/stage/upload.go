@@ -114,7 +114,7 @@ func (u *Uploader) touch(ctx context.Context, j *Job) (e backends.Entry, local, 
 	switch {
 	case errors.Is(err, backends.ErrArchived), errors.Is(err, backends.ErrTooLarge):
 		return j.Base, nil, nil
-	case errors.Is(err, backends.ErrNotExist) && j.Touch:
+	case errors.Is(err, backends.ErrNotExist) && (j.Touch || j.same):
 		return e, nil, fmt.Errorf("touch: %w", backends.ErrChanged) // gone is one way to change
 	case errors.Is(err, backends.ErrNotExist):
 		return u.send(ctx, j)
