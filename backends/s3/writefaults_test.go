@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"studyfs/backends"
 	"studyfs/backends/backendtest"
@@ -19,13 +18,6 @@ func refusals() map[s3test.Fault]error {
 	return map[s3test.Fault]error{
 		s3test.AccessDenied: backends.ErrPermission, s3test.ExpiredToken: backends.ErrAuth, s3test.InvalidAccessKeyID: backends.ErrAuth,
 	}
-}
-
-func patient(o *Options) {
-	knowing(o)
-	o.Timeouts.Retry = 10 * time.Second
-	o.Timeouts.Progress = 2 * time.Second
-	o.Timeouts.FirstByte = 2 * time.Second
 }
 
 // Whatever goes wrong once on the way: in the end the object is there, whole and once, or there is an error and nothing.
@@ -41,7 +33,7 @@ func TestOneFaultCostsNothing(t *testing.T) {
 			for _, fault := range s3test.WriteFaults() {
 				t.Run(fmt.Sprintf("%s/%s", op, fault), func(t *testing.T) {
 					t.Parallel()
-					srv, s := writable(t, s3test.Options{}, patient)
+					srv, s := writable(t, s3test.Options{}, knowing)
 					b := backendtest.Noise(c.size, 1)
 					srv.Inject(s3test.Rule{Op: op, Fault: fault, Times: 1})
 					var mu sync.Mutex
@@ -82,7 +74,7 @@ func TestOneFaultInAReplacementCostsNothing(t *testing.T) {
 	for _, fault := range s3test.WriteFaults() {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()
-			srv, s := writable(t, s3test.Options{}, patient)
+			srv, s := writable(t, s3test.Options{}, knowing)
 			one, two := backendtest.Noise(1000, 1), backendtest.Noise(1000, 2)
 			old, err := put(s, backendtest.Upload("f", one), one)
 			if err != nil {
@@ -110,7 +102,7 @@ func TestOneFaultInACopyOrRemovalCostsNothing(t *testing.T) {
 	for _, fault := range s3test.WriteFaults() {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()
-			srv, s := writable(t, s3test.Options{}, patient)
+			srv, s := writable(t, s3test.Options{}, knowing)
 			b := backendtest.Noise(1000, 1)
 			from, err := put(s, backendtest.Upload("f", b), b)
 			if err != nil {
@@ -138,7 +130,7 @@ func TestOneFaultInACopyOrRemovalCostsNothing(t *testing.T) {
 
 // An afternoon on which the service throttles a third of all that comes: every file arrives, none twice.
 func TestStormLosesNothing(t *testing.T) {
-	srv, s := writable(t, s3test.Options{Seed: 7}, patient)
+	srv, s := writable(t, s3test.Options{Seed: 7}, knowing)
 	srv.Inject(s3test.Rule{Fault: s3test.SlowDown, Share: 0.3})
 	srv.Inject(s3test.Rule{Op: s3test.OpPut, Fault: s3test.Lost, Share: 0.2})
 	var wg sync.WaitGroup

@@ -145,7 +145,7 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 		in.IfNoneMatch = aws.String("*")
 		_, err := c.PutObject(t.Context(), in, func(o *s3.Options) {
 			if o.ContinueHeaderThresholdBytes = -1; expect {
-				o.ContinueHeaderThresholdBytes = 1
+				o.ContinueHeaderThresholdBytes, o.HTTPClient = 1, doer(patient)
 			}
 		})
 		if r := srv.Requests(); code(err) != "PreconditionFailed" || len(r) != 1 || (r[0].BytesIn == 0) != expect {
@@ -180,6 +180,14 @@ func TestRefusalIsHeardByTheImpatient(t *testing.T) {
 type doer func(*http.Request) (*http.Response, error)
 
 func (d doer) Do(req *http.Request) (*http.Response, error) { return d(req) }
+
+// patient waits for leave to send its body: Go's transport does so for requests of HTTP/1.1 alone, and the SDK leaves open what its
+// requests are.
+func patient(req *http.Request) (*http.Response, error) {
+	req.ProtoMajor, req.ProtoMinor = 1, 1
+	transport := &http.Transport{ExpectContinueTimeout: time.Hour, DisableKeepAlives: true}
+	return transport.RoundTrip(req)
+}
 
 // impatient sends the whole request and only then looks for an answer.
 func impatient(req *http.Request) (*http.Response, error) {
