@@ -107,6 +107,9 @@ func (f *file) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint3
 	ctx, done := patient(ctx)
 	defer done()
 	r, err := f.read(ctx)
+	if err == nil {
+		err = f.told(ctx, f.e.Name, r)
+	}
 	if err != nil {
 		return nil, 0, f.t.fs.fail(ctx, "open", f.e.Name, err)
 	}
@@ -124,6 +127,15 @@ func (f *version) read(ctx context.Context) (*cache.Reader, error) {
 		return nil, err
 	}
 	return f.t.store.Open(ctx, now) // of now: its tier may have changed
+}
+
+// told tells of an opening, and closes what may not be read.
+func (f *version) told(ctx context.Context, name string, r *cache.Reader) error {
+	err := f.t.fs.opened(ctx, f.t.name, name, f.e.Size)
+	if err != nil {
+		err = errors.Join(err, r.Close())
+	}
+	return err
 }
 
 // handle decides how the bytes will flow. One whose size no listing tells does without pages: through them the kernel

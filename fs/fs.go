@@ -63,6 +63,14 @@ type Tree struct {
 	StageDir string
 }
 
+// Access is who opens which file.
+type Access struct {
+	Tree, Name string // the tree's name, and the file's in it
+	Size       int64  // of the version that is opened; backends.SizeUnknown
+	UID        uint32
+	PID        int // 0 where the kernel does not tell, for processes of another PID namespace
+}
+
 // Options say what is mounted, where and how.
 type Options struct {
 	Dir          string // the mount point, an existing directory
@@ -76,6 +84,9 @@ type Options struct {
 	MaxReadAhead int    // of the kernel, in bytes; 0 means 1 MiB
 	Log          *slog.Logger
 	Now          func() time.Time
+	// Opened is told of every opening of a file for reading, stored or staged, before its program has it, also where the kernel then reads
+	// by itself. An error refuses it: EIO, unless errno knows the error. It is called by many goroutines at once. Nil: nobody wants to know.
+	Opened func(Access) error
 
 	// writableMount leaves "ro" away, so that tests meet the nodes' own refusals and not the kernel's.
 	writableMount bool
@@ -193,6 +204,18 @@ func (f *FS) Mount() error {
 	f.pass.probe(f.o, server)
 	f.setReadAhead()
 	return nil
+}
+
+// opened tells whoever wants to know that a file is about to be read.
+func (f *FS) opened(ctx context.Context, tree, name string, size int64) error {
+	if f.o.Opened == nil {
+		return nil
+	}
+	a := Access{Tree: tree, Name: name, Size: size}
+	if caller, ok := fuse.FromContext(ctx); ok {
+		a.UID, a.PID = caller.Uid, int(caller.Pid)
+	}
+	return f.o.Opened(a)
 }
 
 // Wait returns when the mount is gone, whoever took it away.

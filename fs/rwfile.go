@@ -99,6 +99,9 @@ func (f *rwFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uin
 		return nil, 0, f.o.fail(ctx, "open", f.e.Name, err)
 	}
 	r, err := f.t.store.Open(ctx, it.e) // of the newest entry: its tier may have changed
+	if err == nil {
+		err = f.told(ctx, f.path(), r)
+	}
 	if err != nil {
 		return nil, 0, f.o.fail(ctx, "open", f.e.Name, err)
 	}

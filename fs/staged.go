@@ -140,11 +140,23 @@ func (s *staged) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uin
 	if err == nil && flags&syscall.O_TRUNC != 0 {
 		err = emptied(f)
 	}
+	if err == nil && flags&syscall.O_ACCMODE != syscall.O_WRONLY && flags&syscall.O_TRUNC == 0 {
+		err = s.told(ctx, f)
+	}
 	if err != nil {
 		return nil, 0, s.o.fail(ctx, "open", s.path(), gone(err))
 	}
 	h, how := s.handle(f, writes(flags))
 	return h, how, 0
+}
+
+// told tells of an opening for reading, and closes what may not be read.
+func (s *staged) told(ctx context.Context, f *stage.File) error {
+	err := s.o.t.fs.opened(ctx, s.o.t.name, s.path(), backends.SizeUnknown)
+	if err != nil {
+		err = errors.Join(err, f.Close())
+	}
+	return err
 }
 
 // emptied truncates a file for O_TRUNC, or closes it again.

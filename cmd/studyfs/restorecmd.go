@@ -275,7 +275,7 @@ func (r *restoring) plan() string {
 		total += e.total()
 		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\n", e.Class, e.Files, humanBytes(e.Bytes), e.Hours, dollars(e.Asking), dollars(e.Keeping)) //nolint:errcheck // a buffer
 	}
-	t.Flush()                                                                                                           //nolint:errcheck // a buffer
+	t.Flush() //nolint:errcheck // a buffer
 	fmt.Fprintf(&b, "about %s for --tier %s and copies for %s (%s; what is then read over the internet costs extra)\n",
 		dollars(total), r.f.tier, count(r.f.days, "day", "days"), r.prices.asOf)
 	return b.String()
