@@ -90,6 +90,7 @@ type listingStatus struct {
 	HiddenKeys int64   `json:"hidden_keys"`
 	AgeS       float64 `json:"age_s"`
 	Entries    int64   `json:"entries"`
+	LostFiles  int64   `json:"lost_files,omitempty"` // seen so far that hold nothing but the salt which "openssl enc" writes before it fails
 }
 
 // uploadStatus is all zero on read-only sources.
@@ -193,6 +194,9 @@ func (s *liveSource) status() sourceStatus {
 		st.Requests = requestStatus{List: n.List, Get: n.Get, Head: n.Head, Put: n.Put, Delete: n.Delete, Other: n.Other, Retries: n.Retries}
 		st.Bytes = bytesStatus{In: n.BytesIn, Out: n.BytesOut}
 		st.Listing.HiddenKeys = n.HiddenKeys
+		if c, ok := s.remote.(interface{ Lost() int64 }); ok {
+			st.Listing.LostFiles = c.Lost()
+		}
 		trouble = s.remote.Trouble()
 	}
 	if s.writing != nil {

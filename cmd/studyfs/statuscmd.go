@@ -225,14 +225,18 @@ func printUploads(w io.Writer, s sourceStatus) {
 }
 
 func hiddenNote(m mountStatus) string {
-	n := int64(0)
+	hidden, lost, note := int64(0), int64(0), ""
 	for _, s := range m.Sources {
-		n += s.Listing.HiddenKeys
+		hidden += s.Listing.HiddenKeys
+		lost += s.Listing.LostFiles
 	}
-	if n == 0 {
-		return ""
+	if hidden > 0 {
+		note = fmt.Sprintf(", %d keys hidden that cannot be file names", hidden)
 	}
-	return fmt.Sprintf(", %d keys hidden that cannot be file names", n)
+	if lost > 0 {
+		note += fmt.Sprintf(", %d .enc files of which only the salt was ever uploaded: upload them again", lost)
+	}
+	return note
 }
 
 func printObject(w io.Writer, o *objectStatus) error {
