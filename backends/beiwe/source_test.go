@@ -75,7 +75,7 @@ func newSite(t testing.TB, o beiwetest.Options, fill beiwetest.FillOptions) (*si
 	s.o = beiwe.Options{
 		URL: h.URL, AccessKey: backends.NewSecret(access), SecretKey: backends.NewSecret(secret), Refresh: time.Hour,
 		Log:      slog.New(slog.NewTextHandler(&s.log, nil)),
-		Timeouts: beiwe.Timeouts{FirstByte: 2 * time.Second, Progress: 2 * time.Second, Retry: 5 * time.Second},
+		Timeouts: beiwe.Timeouts{FirstByte: time.Minute, Progress: time.Minute, Retry: time.Minute},
 	}
 	t.Cleanup(func() { s.close() })
 	return s, ids
