@@ -33,7 +33,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/cache/stage/gate/edf/edftest": {},
 		"studyfs/cache/stage/gate/deid/survey": {"studyfs/cache/stage/gate/deid", "studyfs/cache/stage/gate/edf"},
 		"studyfs/cache/stage/gate/deid/ledger": {"studyfs/cache/stage/gate/deid", "studyfs/cache/stage/gate/deid/survey"},
-		"studyfs/cache/stage":                  {"studyfs/backends", "studyfs/cache/stage/gate", "studyfs/cache/stage/vault"},
+		"studyfs/cache/stage":                  {"studyfs/backends", "studyfs/cache/stage/gate", "studyfs/cache/stage/gate/edf", "studyfs/cache/stage/vault"},
 		"studyfs/cache/stage/vault":            {},
 		"studyfs/fs":                           {"studyfs/backends", "studyfs/cache", "studyfs/cache/stage"},
 		"studyfs/cmd/studyfs/audit":            {},
