@@ -13,6 +13,9 @@ var ErrUnsafe = errors.New("service ignores the conditions of writes")
 // ErrTooLarge says that a service cannot hold an object of that size, or not with so much metadata.
 var ErrTooLarge = errors.New("object is too large for the service")
 
+// ErrOccupied says that a place which is to get a copy of an object holds something that nobody may replace unasked.
+var ErrOccupied = errors.New("another file lies in the place of a copy")
+
 // Upload is one whole object on its way to a source: it appears all at once or not at all, and only in the place of what
 // the caller knows to be there.
 type Upload struct {
@@ -66,6 +69,8 @@ type Stored struct {
 	Meta      map[string]string // as Upload.Meta
 	CRC64NVME uint64
 	HasCRC    bool // CRC64NVME is known
+	// Partial tells that not every place which is to have these bytes has them: a Put of the same bytes completes it.
+	Partial bool
 }
 
 // Examiner is a Writer that can look at a stored object.

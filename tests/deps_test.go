@@ -19,6 +19,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/backends/s3/s3test/sample":    {"studyfs/backends/s3/s3test"},
 		"studyfs/backends/azure":               {"studyfs/backends"},
 		"studyfs/backends/local":               {"studyfs/backends"},
+		"studyfs/backends/route":               {"studyfs/backends"},
 		"studyfs/backends/azure/azuretest":     {},
 		"studyfs/backends/beiwe":               {"studyfs/backends", "studyfs/backends/beiwe/zipstream"},
 		"studyfs/backends/beiwe/zipstream":     {},

@@ -52,7 +52,7 @@ func decideFile(j *Job) action {
 
 // decideKnowing is decide when the target has told what it holds.
 func decideKnowing(j *Job, now backends.Stored) action {
-	if now.Entry.Version != j.Base.Version || now.Entry.Size != j.Size || !now.HasCRC || now.CRC64NVME != j.CRC64NVME {
+	if now.Partial || now.Entry.Version != j.Base.Version || now.Entry.Size != j.Size || !now.HasCRC || now.CRC64NVME != j.CRC64NVME {
 		return actPut
 	}
 	there := AttrOf(now.Meta, Attr{Mode: ^uint32(0)}) // what it does not say differs from ours

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,7 @@ func TestDecideKnowing(t *testing.T) {
 		{"a part of the metadata", backends.Stored{Entry: base, Meta: partly, CRC64NVME: 9, HasCRC: true}, actTouch},
 		{"other bytes", backends.Stored{Entry: base, Meta: Meta(attr), CRC64NVME: 8, HasCRC: true}, actPut},
 		{"no checksum", backends.Stored{Entry: base, Meta: Meta(attr)}, actPut},
+		{"not everywhere where it is to lie", backends.Stored{Entry: base, Meta: Meta(attr), CRC64NVME: 9, HasCRC: true, Partial: true}, actPut},
 		{"replaced meanwhile", backends.Stored{Entry: newer, Meta: Meta(attr), CRC64NVME: 9, HasCRC: true}, actPut},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -158,6 +160,7 @@ func TestVerdicts(t *testing.T) {
 		{wrap(backends.ErrPermission), nil, 0, endFailed},
 		{wrap(backends.ErrTooLarge), nil, 0, endFailed},
 		{wrap(backends.ErrName), nil, 0, endFailed},
+		{wrap(backends.ErrOccupied), nil, 0, endFailed},
 		{wrap(backends.ErrBusy), nil, 99, endAgain},
 		{wrap(backends.ErrUnreachable), nil, 99, endAgain},
 		{wrap(backends.ErrBadAnswer), nil, 99, endAgain},
@@ -169,6 +172,15 @@ func TestVerdicts(t *testing.T) {
 		v := verdictOf(&Job{}, tt.err, tt.local, tt.tries)
 		if v.how != tt.want || v.how != endStored && v.why == "" {
 			t.Errorf("%v, %v, %d: %+v", tt.err, tt.local, tt.tries, v)
+		}
+	}
+	for err, want := range map[error]string{
+		backends.ErrUnreachable: "nas: " + backends.ErrUnreachable.Error(),
+		backends.ErrOccupied:    "nas: another file lies there",
+	} {
+		v := verdictOf(&Job{}, wrap(&backends.TargetError{Target: "nas", Err: err}), nil, 0)
+		if !strings.HasPrefix(v.why, want) || v.down { // nothing else waits for that one
+			t.Errorf("%v: %+v", err, v)
 		}
 	}
 	if v := verdictOf(&Job{Touch: true}, wrap(backends.ErrChanged), nil, 0); v.how != endMoot {

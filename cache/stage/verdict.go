@@ -57,12 +57,20 @@ func verdictOf(j *Job, err, local error, tries int) verdict {
 	case is(backends.ErrUnsafe):
 		v.how, v.why = endPaused, unsafeText
 	case refusal(err) != "":
-		v.why = refusal(err)
+		v.why = where(err) + refusal(err)
 	default:
-		v.how, v.why = endAgain, class(err)
-		v.busy, v.down = is(backends.ErrBusy), is(backends.ErrUnreachable)
+		v.how, v.why = endAgain, where(err)+class(err)
+		v.busy, v.down = is(backends.ErrBusy), is(backends.ErrUnreachable) && where(err) == "" // the other targets are to get the other files
 	}
 	return v
+}
+
+// where says which of several targets an error is of; "" where there is one only.
+func where(err error) string {
+	if t, ok := errors.AsType[*backends.TargetError](err); ok {
+		return t.Target + ": "
+	}
+	return ""
 }
 
 // refusal says why the target does not take this one object; "" where that is not what an error says.
@@ -70,6 +78,8 @@ func refusal(err error) string {
 	switch {
 	case errors.Is(err, backends.ErrPermission), errors.Is(err, backends.ErrReadOnly):
 		return "the keys may not store under this name; it is tried again every 5 minutes"
+	case errors.Is(err, backends.ErrOccupied):
+		return "another file lies there in the place of the copy, and studyfs has not made it: move that one away; it is tried again every 5 minutes"
 	case errors.Is(err, backends.ErrTooLarge):
 		return "it is larger than the target can hold"
 	case errors.Is(err, backends.ErrName):
@@ -96,7 +106,7 @@ func conflictText(j *Job) string {
 func class(err error) string {
 	for _, known := range []error{
 		backends.ErrAuth, backends.ErrPermission, backends.ErrUnreachable, backends.ErrBusy, backends.ErrBadAnswer, backends.ErrChanged,
-		backends.ErrNotExist, backends.ErrTooLarge, backends.ErrUnsafe, context.DeadlineExceeded, context.Canceled,
+		backends.ErrNotExist, backends.ErrTooLarge, backends.ErrUnsafe, backends.ErrOccupied, context.DeadlineExceeded, context.Canceled,
 	} {
 		if errors.Is(err, known) {
 			return known.Error()
