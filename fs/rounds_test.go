@@ -71,6 +71,9 @@ func (m *mounted) rounds() (all int, counts map[string]int) {
 
 // Each of these requests makes a program wait, and a tree of ten thousand files has them ten thousand times.
 func TestRoundsPerFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts what programs ask for one after the other: the same under a race detector, where it takes ten times as long")
+	}
 	const count, folders = 100, 5
 	from := filepath.Join(t.TempDir(), "tree")
 	for i := range count {
