@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"studyfs/backends/s3/s3test"
 	"studyfs/cache/stage/gate/edf/edftest"
 	"studyfs/tests/harness"
 )
@@ -284,4 +285,35 @@ func TestDeidByStandardInput(t *testing.T) {
 	if r := deidBy(t, e, "Quillfeatherstone\n", dir); r.Code != 78 {
 		t.Errorf("without the secret: exit %d\n%s", r.Code, r.Err)
 	}
+}
+
+// Somebody renames in the wrong place: through a link, or in the mount, where the name may have been uploaded already.
+func TestDeidInTheWrongPlace(t *testing.T) {
+	e := harness.New(t)
+	e.Profile("lab")
+	dir := hospital(t, e)
+	link := filepath.Join(e.Home, "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	srv, url := harness.Strict(t, "", s3test.Options{})
+	harness.Fill(srv, "", map[string]harness.File{"to_upload/Quillfeather/a.edf": {Body: edftest.File{}.Bytes()}})
+	mount := e.Mount("s3://study/", "--endpoint-url", url, "--profile", "lab")
+	before := sums(t, dir)
+	for _, parent := range []string{link, mount, filepath.Join(mount, "to_upload"), harness.Program(t)} {
+		if r := deidBy(t, e, "Quillfeather\n", "--yes", parent); r.Code != 2 {
+			t.Errorf("%s: exit %d\n%s", filepath.Base(parent), r.Code, r.Err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(dir, "Quillfeather"), filepath.Join(dir, "Other")); err != nil {
+		t.Fatal(err)
+	}
+	if r := deidBy(t, e, "Other\n", dir); r.Code != 2 {
+		t.Errorf("a folder that is a link: exit %d\n%s", r.Code, r.Err)
+	}
+	os.Remove(filepath.Join(dir, "Other"))
+	if !maps.Equal(sums(t, dir), before) {
+		t.Error("something was renamed")
+	}
+	e.Unmount(mount)
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"studyfs/cache/stage/gate"
 	"studyfs/cache/stage/gate/edf"
 )
@@ -143,4 +145,43 @@ func TestContinue(t *testing.T) {
 	if p, err := Continue("c0ffee12", []File{{"x.avi", Video, at("2019-03-03 23:59")}}, first.After, nil); err == nil {
 		t.Errorf("a video of day -1: %v", p)
 	}
+}
+
+// Whatever a hospital sends, and in however many lots: no two files get one name, no name has a part of an old one, and within a series numbers
+// follow the starts.
+func TestPlanOfAnything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		names := rapid.SliceOfNDistinct(rapid.StringMatching(`Quill(feather)?[/_ ~.]{1,2}[A-Za-z0-9./ ]{0,8}\.(edf|EDF|bdf|avi|Mp4|snc|VTC|txt)`), 0, 30, rapid.ID).Draw(t, "names")
+		exists, start := map[string]bool{}, map[string]time.Time{}
+		var before History
+		for len(names) > 0 {
+			lot := names[:rapid.IntRange(1, len(names)).Draw(t, "lot")]
+			names = names[len(lot):]
+			var files []File
+			for _, name := range lot {
+				kind, ok := KindOf(name)
+				if !ok {
+					t.Fatalf("%q is of no kind", name)
+				}
+				f := File{Name: name, Kind: kind, Start: at("2019-03-04 08:00").Add(time.Duration(rapid.IntRange(0, 5000).Draw(t, "start")) * time.Minute)}
+				if !before.Precedes(f.Start) {
+					files = append(files, f)
+				}
+				start[name] = f.Start
+			}
+			plan, err := Continue("c0ffee12", files, before, func(name string) bool { return exists[name] })
+			if err != nil || len(plan.Moves) != len(files) {
+				t.Fatal(plan, err)
+			}
+			last := map[string]Move{}
+			for _, m := range plan.Moves {
+				series := strings.TrimRight(strings.TrimSuffix(m.To, extension(m.To)), "0123456789") // without the number
+				if exists[m.To] || strings.Contains(strings.ToLower(m.To), "quill") || start[m.From].Before(start[last[series].From]) {
+					t.Fatalf("%q becomes %q after %q", m.From, m.To, last[series].From)
+				}
+				exists[m.To], last[series] = true, m
+			}
+			before = plan.After
+		}
+	})
 }
