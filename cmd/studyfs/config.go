@@ -73,6 +73,15 @@ type sourceConfig struct {
 	StageSize       byteSize   `toml:"stage-size" help:"how much may wait for its upload on this disk (default: what the disk has room for)"`
 	Quiet           duration   `toml:"quiet" flag:"hidden" help:"how long a file must be left alone before it is uploaded (default 5s)"`
 
+	Gate        gatePolicy `toml:"gate" help:"with --write: judge names and contents before they leave this machine: off (default), refuse, park, scrub or warn"`
+	Words       string     `toml:"words" help:"for --gate: names that must not leave, file:LIST as studyfs deid words makes it"`
+	WordsSecret string     `toml:"words-secret" flag:"hidden" help:"the secret that the list was made with: file:FILE, cmd:COMMAND or keyring:NAME"`
+	ShiftSecret string     `toml:"date-shift-secret" flag:"hidden" help:"for --gate scrub: shift the dates of recordings by this secret: file:FILE, cmd:COMMAND or keyring:NAME (without: 1985)"`
+	KeepDates   bool       `toml:"keep-dates" flag:"hidden" help:"for --gate: recordings may tell their day"`
+	Labels      nameList   `toml:"labels" flag:"hidden" help:"for --gate: words that names may hold behind the code, such as rest,task"`
+	Extensions  nameList   `toml:"extensions" flag:"hidden" help:"for --gate: the extensions that names may have, such as .edf,.csv"`
+	Equipment   nameList   `toml:"equipment" flag:"hidden" help:"for --gate: makes of recorders that recordings may name"`
+
 	EncryptTo nameList `toml:"encrypt-to" help:"encrypt what is uploaded with age for these public keys (age1...) or files of them, separated by commas (kind s3)"`
 	Identity  string   `toml:"identity" help:"open .age files with these private keys: file:KEYS as age-keygen writes it, or cmd:COMMAND that prints that"`
 	Password  string   `toml:"password" help:"open .enc files (openssl enc -des) and .lock files with the password in file:FILE, of cmd:COMMAND, or asked for: prompt"`

@@ -55,7 +55,7 @@ func (a *app) deidCommand() *cobra.Command {
 	flags.BoolVar(&f.fresh, "new", false, "this is another patient than the one of the same name who has a code")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "show what would be renamed, and rename nothing")
 	flags.BoolVar(&f.yes, "yes", false, "do not ask")
-	c.AddCommand(a.deidShowCommand(), a.deidUndoCommand())
+	c.AddCommand(a.deidShowCommand(), a.deidUndoCommand(), newDeidWordsCommand(a))
 	return c
 }
 

@@ -138,6 +138,9 @@ func secretRef(what, text string, known ...string) (string, error) {
 
 // readSecrets follows the references of a source.
 func (s *sourceSpec) readSecrets(env environment) error {
+	if err := s.readGate(env); err != nil {
+		return err
+	}
 	c := s.Crypt
 	if c == nil {
 		return nil
@@ -184,7 +187,10 @@ func followRef(env environment, ref, what string) ([]byte, error) {
 }
 
 // readSecretFile refuses a file that others can read, as ssh does.
-func readSecretFile(path string) ([]byte, error) {
+func readSecretFile(path string) ([]byte, error) { return readOwnFile(path, maxSecretFile) }
+
+// readOwnFile reads a file of at most so many bytes that nobody else can read.
+func readOwnFile(path string, most int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not make us wait
 	if err != nil {
 		return nil, &failure{What: path, Why: lastCause(err), Do: "give the path of a file of yours", Code: exitConfig}
@@ -202,9 +208,12 @@ func readSecretFile(path string) ([]byte, error) {
 			Do: "chmod 600 " + quote(path), Code: exitPermission,
 		}
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile))
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, &failure{What: path, Why: lastCause(err), Code: exitIO}
+	}
+	if int64(len(text)) > most { // half of it would be something else
+		return nil, &failure{What: path, Why: "too large", Do: "is it the right file?", Code: exitConfig}
 	}
 	return text, nil
 }

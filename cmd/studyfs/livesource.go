@@ -72,7 +72,12 @@ func (m *mountServer) openSource(ctx context.Context, s *liveSource) (err error)
 }
 
 func (m *mountServer) openStageOf(ctx context.Context, s *liveSource) (err error) {
+	rules, err := s.spec.Gate.rules()
+	if err != nil {
+		return err
+	}
 	s.writing, err = openWriting(ctx, m.spec.places(), s.spec, m.log, stage.Options{
+		Rules: rules,
 		MakeRoom: func(n int64) {
 			if store := s.room.Load(); store != nil {
 				store.MakeRoom(n)

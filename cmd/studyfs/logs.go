@@ -51,6 +51,7 @@ func secretsOf(sources []sourceSpec) []string {
 			secrets = append(secrets, s.Beiwe.AccessKey, s.Beiwe.SecretKey)
 		}
 		secrets = append(secrets, s.Crypt.secrets()...)
+		secrets = append(secrets, s.Gate.secrets()...)
 		secrets = append(secrets, s.Azure.secrets()...)
 		for field := range bytes.FieldsFuncSeq(s.KeysCSV, func(r rune) bool { return strings.ContainsRune(",;\t\r\n\"", r) }) {
 			if text := strings.TrimSpace(string(field)); looksSecret(text) {

@@ -48,6 +48,7 @@ type sourceSpec struct {
 	Azure *azureSpec `json:"azure,omitempty"` // of that kind; Bucket is empty then, and what is only for S3
 	Write *writeSpec `json:"write,omitempty"` // nil: nothing is ever written
 	Crypt *cryptSpec `json:"crypt,omitempty"` // nil: objects are shown as they are
+	Gate  *gateSpec  `json:"gate,omitempty"`  // nil: nothing is known of rules by which files leave this machine
 }
 
 // id stays the same over runs, and over new keys for the same place.
@@ -263,6 +264,9 @@ func (l *loaded) build(name string, c sourceConfig, wrongURL int) (sourceSpec, [
 	}
 	if err == nil {
 		s.Crypt, err = l.buildCrypt(s, c)
+	}
+	if err == nil {
+		s.Gate, err = l.buildGate(s, c)
 	}
 	return s, notices, err
 }

@@ -14,6 +14,7 @@ import (
 
 	"studyfs/backends"
 	"studyfs/cache/stage"
+	"studyfs/cache/stage/gate"
 )
 
 // briefLock is how long a stage may be held by somebody who only looks at it, too.
@@ -89,6 +90,19 @@ func stagesOf(ctx context.Context, socket string, q uploadsRequest) []stageRef {
 // specOfStage finds out how to reach the source of a stage: the configuration may have newer keys than what was
 // remembered when it was last written to.
 func (l *loaded) specOfStage(p places, id string) sourceSpec {
+	spec := l.specByConfig(p, id)
+	if spec.Gate != nil {
+		return spec
+	}
+	if text, err := stage.Target(p.stageOf(id)); err == nil { // the rules may have been given with the mount
+		if was, ok := parseTarget(text); ok {
+			spec.Gate = was.Gate
+		}
+	}
+	return spec
+}
+
+func (l *loaded) specByConfig(p places, id string) sourceSpec {
 	for _, name := range slices.Sorted(maps.Keys(l.Source)) {
 		c, err := l.source(name)
 		if err != nil || c.Kind != kindS3 {
@@ -114,7 +128,7 @@ func (l *loaded) specOfStage(p places, id string) sourceSpec {
 
 // target is how to reach a source again, for the header of its stage. It holds no keys.
 func (s sourceSpec) target() string {
-	s.KeysCSV, s.Crypt = nil, s.Crypt.withoutSecrets()
+	s.KeysCSV, s.Crypt, s.Gate = nil, s.Crypt.withoutSecrets(), s.Gate.withoutSecrets()
 	text, err := json.Marshal(s)
 	if err != nil {
 		return s.url()
@@ -147,7 +161,7 @@ func (r stageRef) ask(ctx context.Context, a *app, l *loaded, q uploadsRequest) 
 
 // askUnserved opens a stage for as long as it takes to do one thing with it.
 func (a *app) askUnserved(ctx context.Context, l *loaded, spec sourceSpec, q uploadsRequest) (report stageReport, err error) {
-	u, err := a.openUnserved(ctx, l, spec)
+	u, err := a.openUnserved(ctx, l, spec, nil) // nothing is uploaded, so that nothing is to be judged
 	if err != nil {
 		return stageReport{}, err
 	}
@@ -164,7 +178,8 @@ type unserved struct {
 	writing *writing
 }
 
-func (a *app) openUnserved(ctx context.Context, l *loaded, spec sourceSpec) (*unserved, error) {
+// openUnserved opens a stage. rules must be those of spec if anything is to be uploaded.
+func (a *app) openUnserved(ctx context.Context, l *loaded, spec sourceSpec, rules *gate.Rules) (*unserved, error) {
 	m, err := l.newMountSpec("/", []sourceSpec{spec})
 	if err != nil {
 		return nil, err
@@ -173,7 +188,7 @@ func (a *app) openUnserved(ctx context.Context, l *loaded, spec sourceSpec) (*un
 	u := &unserved{env: a.env, server: &mountServer{spec: m, log: log, started: time.Now()}, source: &liveSource{spec: spec}}
 	brief, cancel := context.WithTimeout(ctx, briefLock)
 	defer cancel()
-	if u.writing, err = openWriting(brief, m.places(), spec, log, stage.Options{}); err != nil {
+	if u.writing, err = openWriting(brief, m.places(), spec, log, stage.Options{Rules: rules}); err != nil {
 		return nil, err
 	}
 	u.source.writing = u.writing

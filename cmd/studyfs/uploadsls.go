@@ -136,7 +136,7 @@ func (s stageReport) printWarned(w io.Writer) error {
 	}
 	var b strings.Builder
 	n := len(s.Warned)
-	fmt.Fprintf(&b, "  %s stored today %s not as BIDS has it:\n", countFiles(n), pick(n, "is named", "are named"))
+	fmt.Fprintf(&b, "  %s stored today %s the rules mind:\n", countFiles(n), pick(n, "has something that", "have something that"))
 	for _, f := range s.Warned[:min(n, shownWarned)] {
 		fmt.Fprintf(&b, "    %s\n", harmless(f.Name))
 		for _, text := range f.Warnings {

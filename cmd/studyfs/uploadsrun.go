@@ -62,7 +62,11 @@ func (r *uploadsRunner) add(ctx context.Context, l *loaded, ref stageRef) {
 	if ref.report.Error == "" && ref.report.Uploads.moving()+ref.report.Uploads.stalled() == 0 {
 		return
 	}
-	u, err := r.app.openUnserved(ctx, l, ref.spec)
+	rules, err := ref.spec.judging(l.env) //nolint:contextcheck // a command that prints a secret has a limit of its own
+	var u *unserved
+	if err == nil {
+		u, err = r.app.openUnserved(ctx, l, ref.spec, rules)
+	}
 	if err == nil {
 		r.open = append(r.open, u)
 		err = u.begin(ctx)

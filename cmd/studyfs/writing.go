@@ -12,6 +12,7 @@ import (
 	"studyfs/backends"
 	"studyfs/cache"
 	"studyfs/cache/stage"
+	"studyfs/cache/stage/gate"
 )
 
 const (
@@ -25,6 +26,7 @@ const (
 // writing is the side of a source that takes files: the stage that keeps them safe, and the uploads.
 type writing struct {
 	spec   sourceSpec
+	judged bool // the stage has rules
 	stage  *stage.Stage
 	places places
 	log    *slog.Logger
@@ -53,6 +55,9 @@ func openWriting(ctx context.Context, p places, spec sourceSpec, log *slog.Logge
 	w := spec.Write
 	o.Dir, o.Target, o.Log, o.Now = p.stageOf(spec.id()), spec.target(), log, time.Now
 	o.Quota, o.Quiet, o.Durability, o.Gate = w.Quota, w.Quiet, w.Durability.level(), w.BIDS.profile()
+	if spec.Gate.on() && w.BIDS == "" { // it has rules for names of its own
+		o.Gate = gate.Off
+	}
 	st, err := openStage(ctx, o)
 	switch {
 	case errors.Is(err, stage.ErrLocked):
@@ -63,7 +68,7 @@ func openWriting(ctx context.Context, p places, spec sourceSpec, log *slog.Logge
 			Do: "nothing was removed; free or repair the disk, or choose another place with --state-dir", Code: exitIO,
 		}
 	}
-	one := &writing{spec: spec, stage: st, places: p, log: log}
+	one := &writing{spec: spec, stage: st, places: p, log: log, judged: o.Rules != nil}
 	one.ctx, one.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return one, nil
 }
@@ -103,6 +108,9 @@ func (w *writing) begin(dst remote, cached *cache.Store) error {
 	to, ok := dst.(backends.Writer)
 	if !ok {
 		return usagef("%s: nothing can be written to it", w.spec.describe())
+	}
+	if w.spec.Gate.on() && !w.judged {
+		return fmt.Errorf("%s: files are to be judged, and there are no rules to do it by", w.spec.describe()) // a mistake of ours
 	}
 	known := w.places.recall(w.spec.id()).abilities()
 	if known.Conditions == backends.Unable && !w.spec.Write.Unsafe {
