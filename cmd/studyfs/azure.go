@@ -94,10 +94,15 @@ func (l *loaded) azureKey(s *sourceSpec, c sourceConfig) (notices []string, err 
 		if text, err = keysFromCommand(rest); err != nil {
 			return nil, err
 		}
+	case refKeyring:
+		s.KeysFrom, s.KeysRef = "the desktop's keyring ("+rest+")", c.Keys
+		if text, err = fromKeyring(newDesktopKeys(l.env), rest); err != nil {
+			return nil, err
+		}
 	default:
 		return nil, &failure{
 			What: "keys", Why: "does not say where the key is", // what it says may be a key: not shown
-			Do: "write file:PATH or cmd:COMMAND; the key itself does not belong here", Code: exitConfig,
+			Do: "write file:PATH, keyring:NAME or cmd:COMMAND; the key itself does not belong here", Code: exitConfig,
 		}
 	}
 	return notices, s.takeAzureKey(string(text))

@@ -12,7 +12,6 @@ import (
 	"studyfs/backends"
 	"studyfs/backends/beiwe"
 	"studyfs/backends/beiwe/keyring"
-	"studyfs/cache"
 )
 
 // defaultKeyring is where mano looks for it.
@@ -147,13 +146,4 @@ func (s *sourceSpec) beiweOptions(t timeouts, log *slog.Logger) (beiwe.Options, 
 func (b *beiweSpec) locked(name string) bool {
 	parts := strings.SplitN(name, "/", 4) // STUDY/PARTICIPANT/STREAM/…
 	return len(parts) == 4 && slices.Contains(b.Lock, parts[2])
-}
-
-// seal says what of a source must be encrypted on this disk. The key comes from the account's own: who has that may read the data anyway, and
-// without it a stolen disk tells nothing. New keys make what was kept unreadable, which is a miss.
-func (s sourceSpec) seal() *cache.Seal {
-	if s.Beiwe == nil || len(s.Beiwe.Lock) == 0 {
-		return nil
-	}
-	return &cache.Seal{Key: []byte(s.Beiwe.SecretKey), Covers: s.Beiwe.locked, Label: strings.Join(slices.Sorted(slices.Values(s.Beiwe.Lock)), ",")}
 }

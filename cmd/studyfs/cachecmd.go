@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const wipeHelp = `Removes everything that was fetched, but for sources that are mounted. Where none is, the keys of encrypted caches that
+studyfs has made are destroyed with it: copies in backups, or in what the disk has not overwritten yet, cannot be read any more.`
+
 func (a *app) cacheCommand() *cobra.Command {
 	c := &cobra.Command{Use: "cache", Short: "what fetched data takes on disk", Args: atMost(0), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(
@@ -22,6 +25,7 @@ func (a *app) cacheCommand() *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "wipe", Short: "remove everything fetched (mounted sources are left alone)", Args: atMost(0),
+			Long: wipeHelp,
 			RunE: func(*cobra.Command, []string) error { return a.cacheWipe() },
 		},
 	)
@@ -84,7 +88,11 @@ func diskUsage(dir string) int64 {
 }
 
 func (a *app) cacheWipe() error {
-	p, err := a.places()
+	l, err := a.load()
+	if err != nil {
+		return err
+	}
+	p, err := findPlaces(l.env, l.Cache.Dir, l.State.Dir)
 	if err != nil {
 		return err
 	}
@@ -104,7 +112,11 @@ func (a *app) cacheWipe() error {
 	}
 	a.say(fmt.Sprintf("removed what was kept of %d sources", len(dirs)-kept))
 	if kept > 0 {
+		a.say("the keys of encrypted caches stay, since mounts use them")
 		return statusError(exitPartial)
+	}
+	for _, text := range newCacheKeys(l.env, p).forget(l.cacheKeyRefs()) {
+		a.say(text)
 	}
 	return nil
 }

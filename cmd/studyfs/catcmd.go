@@ -76,10 +76,10 @@ func (l *loaded) decryptFile(ctx context.Context, f *os.File) (io.Reader, error)
 		return nil, err
 	}
 	spec := sourceSpec{Kind: kindS3, Crypt: &cryptSpec{}}
-	if spec.Crypt.IdentityRef, err = secretRef("identity", c.Identity, "file", "cmd"); err != nil {
+	if spec.Crypt.IdentityRef, err = secretRef("identity", c.Identity, "file", "cmd", refKeyring); err != nil {
 		return nil, err
 	}
-	if spec.Crypt.PasswordRef, err = secretRef("password", c.Password, "file", "cmd", "prompt"); err != nil {
+	if spec.Crypt.PasswordRef, err = secretRef("password", c.Password, "file", "cmd", refKeyring, "prompt"); err != nil {
 		return nil, err
 	}
 	if err := spec.readSecrets(l.env); err != nil { //nolint:contextcheck // a command that prints keys has a limit of its own

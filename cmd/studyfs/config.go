@@ -82,6 +82,9 @@ type sourceConfig struct {
 	Extensions  nameList   `toml:"extensions" flag:"hidden" help:"for --gate: the extensions that names may have, such as .edf,.csv"`
 	Equipment   nameList   `toml:"equipment" flag:"hidden" help:"for --gate: makes of recorders that recordings may name"`
 
+	EncryptCache *bool  `toml:"encrypt-cache" help:"encrypt what is kept of this source on this disk (default: for empatica and beiwe)"`
+	CacheKey     string `toml:"cache-key" help:"where the key for that is: ephemeral (in the kernel, gone with the next boot; default), file:PATH, keyring:NAME, cmd:COMMAND or passphrase"`
+
 	EncryptTo nameList `toml:"encrypt-to" help:"encrypt what is uploaded with age for these public keys (age1...) or files of them, separated by commas (kind s3)"`
 	Identity  string   `toml:"identity" help:"open .age files with these private keys: file:KEYS as age-keygen writes it, or cmd:COMMAND that prints that"`
 	Password  string   `toml:"password" help:"open .enc files (openssl enc -des) and .lock files with the password in file:FILE, of cmd:COMMAND, or asked for: prompt"`

@@ -81,8 +81,8 @@ func (l *loaded) buildCrypt(s sourceSpec, c sourceConfig) (*cryptSpec, error) {
 	slices.Sort(spec.Recipients)
 	spec.Recipients = slices.Compact(spec.Recipients)
 	var err error
-	if spec.IdentityRef, err = secretRef("identity", c.Identity, "file", "cmd"); err == nil {
-		spec.PasswordRef, err = secretRef("password", c.Password, "file", "cmd", "prompt")
+	if spec.IdentityRef, err = secretRef("identity", c.Identity, "file", "cmd", refKeyring); err == nil {
+		spec.PasswordRef, err = secretRef("password", c.Password, "file", "cmd", refKeyring, "prompt")
 	}
 	return spec, err
 }
@@ -179,6 +179,8 @@ func followRef(env environment, ref, what string) ([]byte, error) {
 	switch scheme {
 	case "cmd":
 		return keysFromCommand(rest)
+	case refKeyring:
+		return fromKeyring(newDesktopKeys(env), rest)
 	case "prompt":
 		secret, err := passphrases{env, openTerminal}.ask(what, what)
 		return []byte(secret.Reveal()), err

@@ -83,6 +83,9 @@ func (a *app) export(source, dir string, studies, people []string) error {
 		return err
 	}
 	m, err := l.newMountSpec(out, []sourceSpec{spec})
+	if err == nil {
+		err = newCacheKeys(l.env, m.places()).fill(m.Sources)
+	}
 	if err != nil {
 		return err
 	}

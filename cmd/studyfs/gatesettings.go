@@ -118,10 +118,10 @@ func newGateSpec(s sourceSpec, c sourceConfig) (*gateSpec, error) {
 	}
 	var err error
 	if g.WordsRef, err = secretRef("words", c.Words, "file"); err == nil {
-		g.SecretRef, err = secretRef("words-secret", c.WordsSecret, "file", "cmd", "keyring")
+		g.SecretRef, err = secretRef("words-secret", c.WordsSecret, "file", "cmd", refKeyring)
 	}
 	if err == nil {
-		g.ShiftRef, err = secretRef("date-shift-secret", c.ShiftSecret, "file", "cmd", "keyring")
+		g.ShiftRef, err = secretRef("date-shift-secret", c.ShiftSecret, "file", "cmd", refKeyring)
 	}
 	return g, err
 }
@@ -164,7 +164,7 @@ func readWords(path string) ([]byte, error) {
 
 // gateSecret follows a reference to a secret of a gate. An empty one would keep nothing.
 func gateSecret(env environment, what, ref string) ([]byte, error) {
-	text, err := followSecret(env, ref, what)
+	text, err := followRef(env, ref, what)
 	if err != nil {
 		if f, ok := errors.AsType[*failure](err); ok && f.Code == exitConfig && strings.HasPrefix(ref, "file:") {
 			path := strings.TrimPrefix(ref, "file:")
@@ -177,14 +177,6 @@ func gateSecret(env environment, what, ref string) ([]byte, error) {
 		return nil, &failure{What: what, Why: ref + " gives none", Do: "put a long random text there", Code: exitConfig}
 	}
 	return text, nil
-}
-
-// followSecret is followRef that knows the desktop's keyring, too.
-func followSecret(env environment, ref, what string) ([]byte, error) {
-	if name, ok := strings.CutPrefix(ref, "keyring:"); ok {
-		return fromKeyring(newDesktopKeys(env), name)
-	}
-	return followRef(env, ref, what)
 }
 
 // rules are what files are judged by, nil for nothing. The secrets must have been read.

@@ -76,6 +76,11 @@ func (k kernelKeys) remove(name string) error {
 	})
 }
 
+// noKernelKeys tells that nothing can be kept there, so nothing is.
+func noKernelKeys(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EACCES)
+}
+
 // withUserKeyring calls do with the user's keyring, possessed: without that its keys can be found but not read, as in a login that did not
 // link it into its session. Possession is a thread's, so do has one of its own, which ends with it and takes the link along.
 func withUserKeyring(do func(ring int) error) error {

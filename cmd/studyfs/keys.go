@@ -38,13 +38,16 @@ func (s *sourceSpec) readKeys(c sourceConfig) (notices []string, err error) {
 	case "cmd":
 		s.KeysFrom = "the output of " + rest
 		s.KeysCSV, err = keysFromCommand(rest)
+	case refKeyring:
+		s.KeysFrom = "the desktop's keyring (" + rest + ")"
+		s.KeysCSV, err = fromKeyring(newDesktopKeys(processEnvironment()), rest)
 	case "aws-profile":
 		s.KeysFrom, s.KeysRef, s.Profile = "", "", rest
 		return nil, nil
 	default:
 		return nil, &failure{
 			What: "keys", Why: "does not say where the keys are", // what it says may be a key: not shown
-			Do: "write file:KEYS.csv, aws-profile:NAME or cmd:COMMAND; the keys themselves do not belong here", Code: exitConfig,
+			Do: "write file:KEYS.csv, keyring:NAME, aws-profile:NAME or cmd:COMMAND; the keys themselves do not belong here", Code: exitConfig,
 		}
 	}
 	if err != nil {

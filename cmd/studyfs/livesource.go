@@ -120,6 +120,9 @@ func (m *mountServer) openStore(ctx context.Context, s *liveSource) error {
 		}
 		return explainSource(s.spec, err)
 	}
+	if s.spec.AtRest != nil && s.spec.AtRest.Note != "" {
+		s.notices = append(s.notices, s.spec.AtRest.Note)
+	}
 	var err error
 	s.store, err = m.cache.Open(ctx, s.remote, cache.SourceOptions{
 		Dir: m.spec.places().cacheOf(s.spec.id()), TTL: ttlOf(s.spec.Kind), Timeout: 2 * m.spec.Timeouts.Retry, Seal: s.spec.seal(), Files: m.spec.filesAhead(),

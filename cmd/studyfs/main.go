@@ -9,10 +9,12 @@ import (
 	"os"
 )
 
+func processEnvironment() environment { return environment{lookup: os.LookupEnv, uid: os.Geteuid()} }
+
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == serveCommand {
 		os.Exit(serve())
 	}
-	a := &app{env: environment{lookup: os.LookupEnv, uid: os.Geteuid()}, out: os.Stdout, err: os.Stderr}
+	a := &app{env: processEnvironment(), out: os.Stdout, err: os.Stderr}
 	os.Exit(a.run(os.Args[1:]))
 }

@@ -112,6 +112,9 @@ func (a *app) prepare(l *loaded, dir string, sources []sourceSpec) (*mountSpec, 
 		return nil, err
 	}
 	m, err := l.newMountSpec(dir, sources)
+	if err == nil {
+		err = newCacheKeys(l.env, m.places()).fill(m.Sources)
+	}
 	if err != nil {
 		return nil, err
 	}

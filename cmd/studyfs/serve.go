@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"studyfs/backends"
 	"studyfs/cache"
 	"studyfs/fs"
@@ -21,6 +23,7 @@ import (
 
 // serve is the serving process: it reads what to mount, mounts it, says so, and ends when the mount does.
 func serve() int {
+	keepSecrets()
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP) // whoever reads our messages may go before us
 	in, out := os.NewFile(fdSpec, "spec"), os.NewFile(fdReady, "ready")
 	spec := &mountSpec{}
@@ -60,6 +63,13 @@ func serve() int {
 	out.Close()                        //nolint:errcheck // as above
 	m.run(ctx)
 	return exitOK
+}
+
+// keepSecrets keeps keys and participants' data out of core dumps, and other processes of the user from attaching to this one. That either
+// fails is no reason not to mount.
+func keepSecrets() {
+	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) //nolint:errcheck // said above
+	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)     //nolint:errcheck // said above
 }
 
 func asFailure(what string, err error) *failure {

@@ -68,6 +68,12 @@ func setValue(v reflect.Value, text string) error {
 			return fmt.Errorf("%q is not a number of 0 or more", text)
 		}
 		v.SetInt(int64(n))
+	case reflect.Pointer: // what has a default that depends on the rest
+		to := reflect.New(v.Type().Elem())
+		if err := setValue(to.Elem(), text); err != nil {
+			return err
+		}
+		v.Set(to)
 	case reflect.Bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {
@@ -84,13 +90,16 @@ func (s setting) String() string {
 	if t, ok := reflect.TypeAssert[fmt.Stringer](s.value); ok {
 		return t.String()
 	}
+	if s.value.Kind() == reflect.Pointer && !s.value.IsNil() {
+		return fmt.Sprint(s.value.Elem().Interface())
+	}
 	return fmt.Sprint(s.value.Interface())
 }
 
 // kind is the word that the help shows after the flag.
 func (s setting) kind() string {
 	switch s.value.Interface().(type) {
-	case bool:
+	case bool, *bool:
 		return "bool"
 	case int:
 		return "number"

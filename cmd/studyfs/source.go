@@ -49,6 +49,8 @@ type sourceSpec struct {
 	Write *writeSpec `json:"write,omitempty"` // nil: nothing is ever written
 	Crypt *cryptSpec `json:"crypt,omitempty"` // nil: objects are shown as they are
 	Gate  *gateSpec  `json:"gate,omitempty"`  // nil: nothing is known of rules by which files leave this machine
+
+	AtRest *atRestSpec `json:"at_rest,omitempty"` // nil: what is kept of it lies in clear on this disk
 }
 
 // id stays the same over runs, and over new keys for the same place.
@@ -241,6 +243,14 @@ func (l *loaded) unknownSource(arg string) error {
 
 // build makes a source of its settings. wrongURL is the exit code for a URL that cannot be one.
 func (l *loaded) build(name string, c sourceConfig, wrongURL int) (sourceSpec, []string, error) {
+	s, notices, err := l.buildKind(name, c, wrongURL)
+	if err == nil {
+		s.AtRest, err = buildAtRest(c)
+	}
+	return s, notices, err
+}
+
+func (l *loaded) buildKind(name string, c sourceConfig, wrongURL int) (sourceSpec, []string, error) {
 	if c.Kind == kindBeiwe {
 		s, err := l.buildBeiwe(name, c)
 		if err == nil {

@@ -44,7 +44,7 @@ func TestSourceGrammar(t *testing.T) {
 	}{
 		"empatica": {
 			arg:  "empatica:" + keys,
-			want: sourceSpec{Name: "empatica", Kind: "empatica", Bucket: "empatica-us-east-1-prod-data", Prefix: "v2/0042/", KeysFrom: keys, KeysRef: "file:" + keys},
+			want: sourceSpec{Name: "empatica", Kind: "empatica", Bucket: "empatica-us-east-1-prod-data", Prefix: "v2/0042/", KeysFrom: keys, KeysRef: "file:" + keys, AtRest: &atRestSpec{Ref: "ephemeral"}},
 		},
 		"hcp":            {arg: "hcp:", want: sourceSpec{Name: "hcp", Kind: "hcp", Bucket: "hcp-openaccess", Prefix: "HCP_1200/", Region: "us-east-1", Profile: "hcp"}},
 		"hcp by another": {arg: "hcp:", flags: map[string]string{"profile": "p"}, want: sourceSpec{Name: "hcp", Kind: "hcp", Bucket: "hcp-openaccess", Prefix: "HCP_1200/", Region: "us-east-1", Profile: "p"}},

@@ -128,7 +128,7 @@ func (l *loaded) specByConfig(p places, id string) sourceSpec {
 
 // target is how to reach a source again, for the header of its stage. It holds no keys.
 func (s sourceSpec) target() string {
-	s.KeysCSV, s.Crypt, s.Gate = nil, s.Crypt.withoutSecrets(), s.Gate.withoutSecrets()
+	s.KeysCSV, s.Crypt, s.Gate, s.AtRest = nil, s.Crypt.withoutSecrets(), s.Gate.withoutSecrets(), nil
 	text, err := json.Marshal(s)
 	if err != nil {
 		return s.url()

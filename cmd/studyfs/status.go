@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	"studyfs/backends"
@@ -43,6 +44,7 @@ type sourceStatus struct {
 	ReadOnly    bool              `json:"read_only"`
 	Passthrough passthroughStatus `json:"passthrough"`
 	Cache       cacheStatus       `json:"cache"`
+	AtRest      atRestStatus      `json:"at_rest"`
 	Requests    requestStatus     `json:"requests"`
 	Bytes       bytesStatus       `json:"bytes"`
 	Listing     listingStatus     `json:"listing"`
@@ -69,6 +71,12 @@ type cacheStatus struct {
 	Misses  int64 `json:"misses"`
 	Evicted int64 `json:"evicted"`
 	Corrupt int64 `json:"corrupt"`
+}
+
+// atRestStatus tells how what is kept of a source lies on the disk.
+type atRestStatus struct {
+	Encrypted bool   `json:"encrypted"`     // all of it
+	Key       string `json:"key,omitempty"` // where the key for that is, in words
 }
 
 type requestStatus struct {
@@ -177,10 +185,21 @@ func (m *mountServer) status() *mountStatus {
 	for _, s := range m.sources {
 		one := s.status()
 		st.ReadOnly = st.ReadOnly && one.ReadOnly
-		one.Dir, one.Passthrough = path.Join(m.spec.Dir, m.spec.folder(s.spec)), st.Passthrough
+		one.Dir, one.Passthrough = path.Join(m.spec.Dir, m.spec.folder(s.spec)), st.Passthrough.of(s.spec)
 		st.Sources = append(st.Sources, one)
 	}
+	if !slices.ContainsFunc(m.sources, func(s *liveSource) bool { return s.spec.AtRest == nil }) {
+		st.Passthrough = st.Passthrough.of(m.sources[0].spec)
+	}
 	return st
+}
+
+// of is what holds for one source of the mount.
+func (p passthroughStatus) of(s sourceSpec) passthroughStatus {
+	if !p.On || s.AtRest == nil {
+		return p
+	}
+	return passthroughStatus{Why: "what is kept is encrypted on this disk, and the kernel has no key; it keeps what it has read in its own memory"}
 }
 
 func (s *liveSource) status() sourceStatus {
@@ -209,6 +228,9 @@ func (s *liveSource) status() sourceStatus {
 	if s.store != nil {
 		n := s.store.Stats()
 		st.Cache = cacheStatus{Bytes: n.Bytes, Limit: n.Limit, Hits: n.Hits, Misses: n.Misses, Evicted: n.Evicted, Corrupt: n.Corrupt}
+		if s.spec.AtRest != nil {
+			st.AtRest = atRestStatus{Encrypted: true, Key: s.spec.AtRest.Where}
+		}
 		st.Listing.AgeS, st.Listing.Entries = n.ListingAge.Seconds(), n.ListedEntries
 	}
 	if trouble != nil {

@@ -186,11 +186,19 @@ func printMounts(w io.Writer, mounts []mountStatus) error {
 			fmt.Fprintf(w, "  log: %s\n", m.Log) //nolint:errcheck // said already
 		}
 		for _, s := range m.Sources {
+			printAtRest(w, s)
 			printFetching(w, s)
 			printUploads(w, s)
 		}
 	}
 	return nil
+}
+
+// printAtRest tells of a source whose cache is encrypted where the key is.
+func printAtRest(w io.Writer, s sourceStatus) {
+	if s.AtRest.Encrypted {
+		fmt.Fprintf(w, "  %s is encrypted on this disk, without passthrough; the key is %s\n", s.Dir, s.AtRest.Key) //nolint:errcheck // said already
+	}
 }
 
 // printFetching tells how far fetches are that take long.

@@ -184,7 +184,7 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	ring := e.Keyring(fmt.Sprintf(`{"beiwe.test":{"URL":%q,"USERNAME":"u","PASSWORD":%q,"ACCESS_KEY":%q,"SECRET_KEY":%q,"SECRETS":{%q:%q}}}`,
 		b.URL, password, harness.BeiweAccess, harness.BeiweSecret, harness.BeiweStudy, studyPass), ringPass)
 	e.Vars = append(e.Vars, "NRG_KEYRING_PASS="+ringPass)
-	dir := e.Mount("beiwe:beiwe.test", "--keyring", ring, "--log-level", "debug", "--refresh", "200ms", "--lock", "gps")
+	dir := e.Mount("beiwe:beiwe.test", "--keyring", ring, "--log-level", "debug", "--refresh", "200ms", "--lock", "gps", "--encrypt-cache=false")
 	b.Compare(dir)
 	b.Fail(beiwetest.Fault{Kind: beiwetest.Broken, Count: 5})
 	names(t, dir)
@@ -195,7 +195,7 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	argv, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	shown := map[string]string{"status": status, "argv": string(argv), "text status": e.Run("status").Out}
 	out := filepath.Join(e.Home, "out")
-	r := e.Run("export", "beiwe:beiwe.test", out, "--keyring", ring, "--lock", "gps", "--participant", b.People[0])
+	r := e.Run("export", "beiwe:beiwe.test", out, "--keyring", ring, "--lock", "gps", "--encrypt-cache=false", "--participant", b.People[0])
 	shown["export"] = r.Out + r.Err
 	if r.Code != 0 {
 		t.Errorf("export: exit %d\n%s", r.Code, r.Err)
@@ -247,15 +247,15 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 func TestLockedStreams(t *testing.T) {
 	b := harness.NewBeiwe(t, beiwetest.Options{V2: true}, beiwetest.FillOptions{Participants: 1, Days: 3, Streams: []string{"gps", "calls"}})
 	e := b.Env()
-	dir := e.Mount("beiwe:", "--lock", "gps")
+	dir := e.Mount("beiwe:", "--lock", "gps", "--encrypt-cache=false")
 	b.Compare(dir)
 	e.Unmount(dir)
 	b.Requests()
-	e.MountAt(dir, "beiwe:", "--lock", "gps")
+	e.MountAt(dir, "beiwe:", "--lock", "gps", "--encrypt-cache=false")
 	b.Compare(dir)
 	b.AtMost(2, "all after a restart")
 	e.Unmount(dir)
-	e.MountAt(dir, "beiwe:")
+	e.MountAt(dir, "beiwe:", "--encrypt-cache=false")
 	b.Compare(dir)
 }
 

@@ -7,6 +7,7 @@ package harness
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -93,11 +94,17 @@ func New(t testing.TB) *Env {
 			t.Fatal(err)
 		}
 	}
+	key := filepath.Join(home, "cache.key")
+	if err := os.WriteFile(key, []byte(rand.Text()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	e := &Env{t: t, Home: home, Vars: []string{
 		"HOME=" + home, "PATH=" + os.Getenv("PATH"), "XDG_CONFIG_HOME=" + home + "/.config", "XDG_CACHE_HOME=" + home + "/.cache",
 		"XDG_STATE_HOME=" + home + "/.state", "XDG_RUNTIME_DIR=" + home + "/run",
 		"STUDYFS_TIMEOUT_ANSWER=2s", "STUDYFS_TIMEOUT_PROGRESS=2s", "STUDYFS_TIMEOUT_RETRY=10s",
 		"GOTRACEBACK=all", "GORACE=halt_on_error=1",
+		"STUDYFS_CACHE_KEY=file:" + key,      // not the kernel's keyring: all tests of one user would meet in it, and containers have none
+		"DBUS_SESSION_BUS_ADDRESS=disabled:", // nor the desktop's
 	}}
 	t.Cleanup(e.checkLogs)
 	return e
