@@ -129,6 +129,8 @@ type crasher struct {
 	twice  int // one in so many crashes is followed by another one while the stage opens; 0: none
 	seen   map[string]bool
 	states int
+
+	noLabels bool // on a file system without labels
 }
 
 // run crashes one history after each call on the disk; from is the first.
@@ -136,7 +138,7 @@ func (c *crasher) run(t *testing.T, which []int, wholeBeginning bool) {
 	t.Helper()
 	clear(c.seen)
 	name, do := history(which)
-	rec := &recorder{}
+	rec := &recorder{noLabels: c.noLabels}
 	dir := fastDir(t)
 	defer os.RemoveAll(dir)
 	w, err := openWorld(t, dir, rec)
@@ -201,7 +203,7 @@ func (c *crasher) look(t *testing.T, tree map[string]*simFile, before, after mom
 	t.Helper()
 	dir := layOut(t, tree)
 	defer os.RemoveAll(dir)
-	rec := &recorder{}
+	rec := &recorder{noLabels: c.noLabels}
 	is, err := survey(t, dir, rec)
 	if err != nil {
 		return err.Error()
@@ -218,7 +220,7 @@ func (c *crasher) look(t *testing.T, tree map[string]*simFile, before, after mom
 // again crashes a second time, while the stage is opened after the first.
 func (c *crasher) again(t *testing.T, tree map[string]*simFile, before, after moment) string {
 	t.Helper()
-	dir, rec := layOut(t, tree), &recorder{}
+	dir, rec := layOut(t, tree), &recorder{noLabels: c.noLabels}
 	defer os.RemoveAll(dir)
 	s, err := Open(testOptions(dir, rec))
 	if err != nil {
@@ -238,7 +240,7 @@ func (c *crasher) again(t *testing.T, tree map[string]*simFile, before, after mo
 			c.seen[key] = true
 			c.states++
 			dir := layOut(t, second)
-			is, err := survey(t, dir, &recorder{})
+			is, err := survey(t, dir, &recorder{noLabels: c.noLabels})
 			os.RemoveAll(dir)
 			if err != nil {
 				return fmt.Sprintf("second crash (%s) after %v: %v", f.name, o, err)
@@ -267,6 +269,7 @@ func TestNothingSealedIsLostInACrash(t *testing.T) {
 	for i := range n {
 		c.run(t, []int{i}, false)
 		for j := range n {
+			c.noLabels = (i+j)%2 == 1
 			c.run(t, []int{i, j}, false)
 		}
 	}
@@ -286,6 +289,7 @@ func TestRandomHistoriesSurviveCrashes(t *testing.T) {
 	c := &crasher{rng: rng, random: 1, twice: 40, seen: map[string]bool{}}
 	for range times {
 		var which []int
+		c.noLabels = rng.IntN(3) == 0
 		for range 3 {
 			which = append(which, rng.IntN(len(acts())))
 		}

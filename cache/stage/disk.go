@@ -7,14 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
 // What lies in a stage's directory.
 const (
-	filesDir      = "files"      // staged files and their sidecars
+	filesDir      = "files"      // staged files, and sidecars of those that cannot have labels
 	quarantineDir = "quarantine" // what could not be understood
 	journalName   = "journal"
 	headerName    = "header"
@@ -23,6 +22,12 @@ const (
 	sidecarExt    = ".meta"
 	tempExt       = ".tmp"
 )
+
+// labelAttr is the extended attribute that holds the label of a staged file.
+const labelAttr = "user.studyfs.item"
+
+// maxLabel is how long a label may be: ext4 keeps all attributes of a file in one block, and small ones cost no block at all.
+const maxLabel = 2 << 10
 
 type opKind uint8
 
@@ -34,7 +39,9 @@ const (
 	opWrite
 	opTruncate
 	opAllocate
-	opSync
+	opSync    // of bytes and size
+	opSyncAll // of attributes, too
+	opLabel
 	opSyncDir
 	opRename
 	opRemove
@@ -141,60 +148,69 @@ func (d *disk) allocate(name string, f *os.File, mode uint32, off, n int64) erro
 	return unix.Fallocate(int(f.Fd()), mode, off, n)
 }
 
-// syncing is something that is to be made durable: the bytes and the size of an open file, or without one, the names in a directory.
-type syncing struct {
-	name string
-	file *os.File
-}
-
-func (y syncing) op() op {
-	if y.file == nil {
-		return op{kind: opSyncDir, path: y.name}
-	}
-	return op{kind: opSync, path: y.name}
-}
-
-func (y syncing) do(d *disk) error {
-	if y.file == nil {
-		f, err := os.Open(d.path(y.name))
-		if err != nil {
-			return err
-		}
-		return errors.Join(f.Sync(), f.Close())
-	}
-	for {
-		if err := unix.Fdatasync(int(y.file.Fd())); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
 // sync makes a file's bytes and size durable.
-func (d *disk) sync(name string, f *os.File) error { return d.syncOne(syncing{name, f}) }
-
-// syncDir makes the names in a directory durable.
-func (d *disk) syncDir(name string) error { return d.syncOne(syncing{name: name}) }
-
-func (d *disk) syncOne(y syncing) error {
-	if err := d.before(y.op()); err != nil {
+func (d *disk) sync(name string, f *os.File) error {
+	if err := d.before(op{kind: opSync, path: name}); err != nil {
 		return err
 	}
-	return y.do(d)
+	for {
+		if err := unix.Fdatasync(int(f.Fd())); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
-// syncBoth makes two things durable at once, in no order: each sync has the disk empty its own cache, some 0.9 ms however little there is to
-// write, and two that wait side by side wait for one.
-func (d *disk) syncBoth(a, b syncing) (errA, errB error) {
-	errA, errB = d.before(a.op()), d.before(b.op())
-	var other sync.WaitGroup
-	if errB == nil {
-		other.Go(func() { errB = b.do(d) })
+// syncAll makes a file's bytes, size and label durable.
+func (d *disk) syncAll(name string, f *os.File) error {
+	if err := d.before(op{kind: opSyncAll, path: name}); err != nil {
+		return err
 	}
-	if errA == nil {
-		errA = a.do(d)
+	return f.Sync()
+}
+
+// syncDir makes the names in a directory durable.
+func (d *disk) syncDir(name string) error {
+	if err := d.before(op{kind: opSyncDir, path: name}); err != nil {
+		return err
 	}
-	other.Wait()
-	return errA, errB
+	f, err := os.Open(d.path(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// label gives an open file a label, in the place of the one it has. Not every file system has labels.
+func (d *disk) label(name string, f *os.File, raw []byte) error {
+	if err := d.before(op{kind: opLabel, path: name, data: raw}); err != nil {
+		return err
+	}
+	return unix.Fsetxattr(int(f.Fd()), labelAttr, raw, 0)
+}
+
+// unlabel takes the label from a file, if it has one.
+func (d *disk) unlabel(name string) error {
+	if err := d.before(op{kind: opLabel, path: name}); err != nil {
+		return err
+	}
+	err := unix.Lremovexattr(d.path(name), labelAttr)
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	return err
+}
+
+// readLabel returns the label of a file; empty where it has none.
+func (d *disk) readLabel(name string) ([]byte, error) {
+	if err := d.before(op{kind: opRead, path: name}); err != nil {
+		return nil, err
+	}
+	raw := make([]byte, maxLabel)
+	n, err := unix.Lgetxattr(d.path(name), labelAttr, raw)
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	return raw[:max(n, 0)], err
 }
 
 func (d *disk) rename(from, to string) error {
@@ -242,13 +258,8 @@ func (d *disk) draft(name string, data []byte) (*os.File, error) {
 
 // publish syncs what draft has written, closes it and gives it its name.
 func (d *disk) publish(name string, f *os.File) error {
-	return d.christen(name, f, d.sync(name+tempExt, f))
-}
-
-// christen closes what draft has written and gives it its name, if it could be synced.
-func (d *disk) christen(name string, f *os.File, synced error) error {
 	temp := name + tempExt
-	if err := errors.Join(synced, f.Close()); err != nil {
+	if err := errors.Join(d.sync(temp, f), f.Close()); err != nil {
 		return errors.Join(err, d.remove(temp))
 	}
 	return d.rename(temp, name)

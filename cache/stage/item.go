@@ -109,7 +109,8 @@ type item struct {
 	maybe     bool   // a try to store it has ended without an answer
 	tried     []sent // what may lie at the target since, newest last
 	populated bool   // of a directory: the target has something below it
-	stale     bool   // the sidecar has another name or other attributes
+	stale     bool   // label or sidecar has another name or other attributes
+	sidecar   bool   // it has a sidecar and no label, or an outdated one; guarded by sealing
 	gated     bool   // it came in under rules, and goes out only after it was judged
 	ruled     ruled  // why the rules hold it back; "" where they do not
 	rulings   []*ruling

@@ -110,8 +110,12 @@ func (j *Job) fill() {
 func (s *Stage) refresh(j *Job, r *itemRecord, seq uint64) {
 	j.it.sealing.Lock()
 	defer j.it.sealing.Unlock()
-	if err := s.writeSidecar(r, seq); err != nil {
-		s.log.Warn("a sidecar cannot be written again", "id", r.ID, "err", cause(err))
+	f, err := s.disk.open(fileName(r.ID), false)
+	if err == nil {
+		err = errors.Join(s.keep(j.it, f, r, seq), f.Close())
+	}
+	if err != nil {
+		s.log.Warn("what finds a file without the journal cannot be written again", "id", r.ID, "err", cause(err))
 		return
 	}
 	s.mu.Lock()
@@ -297,6 +301,9 @@ func (j *Job) Stored(e backends.Entry, adopt func(local string, e backends.Entry
 	s.mu.Unlock()
 	err := s.journal.wait(seq, true)
 	if local := j.adoptable(); err == nil && local != "" && adopt != nil {
+		if err := s.disk.unlabel(local); err != nil {
+			s.log.Warn("the label of a stored file cannot be removed", "err", cause(err))
+		}
 		adopt(s.disk.path(local), e)
 	}
 	j.finish()

@@ -15,7 +15,18 @@ import (
 // busyStage is the directory of a stage that much has happened in, and what it promises.
 func busyStage(t *testing.T) (tree map[string]*simFile, last moment) {
 	t.Helper()
-	dir, rec := fastDir(t), &recorder{}
+	return busyStageOn(t, &recorder{})
+}
+
+func busyStageOn(t *testing.T, rec *recorder) (tree map[string]*simFile, last moment) {
+	t.Helper()
+	disk, last := busyDisk(t, rec)
+	return disk.crash(fate{"", all, contentOf}), last
+}
+
+func busyDisk(t *testing.T, rec *recorder) (disk *simDisk, last moment) {
+	t.Helper()
+	dir := fastDir(t)
 	w, err := openWorld(t, dir, rec)
 	if err != nil {
 		t.Fatal(err)
@@ -30,11 +41,11 @@ func busyStage(t *testing.T) (tree map[string]*simFile, last moment) {
 	}
 	ops := rec.log()
 	w.end()
-	disk := newSimDisk()
+	disk = newSimDisk()
 	for _, o := range ops {
 		disk.apply(o)
 	}
-	return disk.crash(fate{"", all, contentOf}), moment{what: w.now}
+	return disk, moment{what: w.now}
 }
 
 func with(tree map[string]*simFile, journal []byte) map[string]*simFile {
@@ -103,39 +114,64 @@ func sureUpTo(raw []byte) (at int) {
 	return at
 }
 
-// Without any journal, the sidecars find every sealed file.
+// Without any journal, labels and sidecars find every sealed file.
 func TestALostJournalLosesNoFile(t *testing.T) {
-	tree, last := busyStage(t)
-	delete(tree, journalName)
-	allBytesThere(t, openDamaged(t, tree, "no journal"), last.what, "no journal")
-	for _, garbage := range []string{"", "\x00", strings.Repeat("\x00", 1<<16), strings.Repeat("\xff", 1<<16), strings.Repeat("{}", 1<<15)} {
-		allBytesThere(t, openDamaged(t, with(tree, []byte(garbage)), "garbage"), last.what, "garbage")
+	for _, noLabels := range []bool{false, true} {
+		tree, last := busyStageOn(t, &recorder{noLabels: noLabels})
+		delete(tree, journalName)
+		allBytesThere(t, openDamaged(t, tree, "no journal"), last.what, "no journal")
+		for _, garbage := range []string{"", "\x00", strings.Repeat("\x00", 1<<16), strings.Repeat("\xff", 1<<16), strings.Repeat("{}", 1<<15)} {
+			allBytesThere(t, openDamaged(t, with(tree, []byte(garbage)), "garbage"), last.what, "garbage")
+		}
 	}
 }
 
-// A sidecar that nobody can read is put aside, not deleted, and the journal is believed.
-func TestDamagedSidecarsLoseNoFile(t *testing.T) {
-	tree, last := busyStage(t)
-	rng := rand.New(rand.NewPCG(7, 8))
-	for path, f := range tree {
-		if !strings.HasSuffix(path, sidecarExt) || len(f.data) == 0 {
-			continue
-		}
-		for _, bad := range [][]byte{nil, f.data[:len(f.data)/2], bytes.Repeat([]byte{0}, len(f.data))} {
-			damaged := with(tree, tree[journalName].data)
-			damaged[path] = &simFile{data: bad}
-			is := openDamaged(t, damaged, path)
-			if why := last.what.all(is); why != "" {
-				t.Errorf("a damaged sidecar, %d bytes: %s", len(bad), why)
+// A power cut that takes the journal with it: what was closed has its name, and goes on by itself. What is only a file with bytes, somebody
+// would have to find among orphans.
+func TestAPowerCutWithoutAJournalLosesNoName(t *testing.T) {
+	for _, noLabels := range []bool{false, true} {
+		disk, last := busyDisk(t, &recorder{noLabels: noLabels})
+		tree := disk.crash(fate{"", none, lost})
+		delete(tree, journalName)
+		is := openDamaged(t, tree, "power cut, no journal")
+		allBytesThere(t, is, last.what, "power cut, no journal")
+		for id, it := range last.what {
+			if have := is[id]; it.kind == Regular && it.sealed && (have.State != Staged || have.Name == "") {
+				t.Errorf("no labels %v: item %d, %q, is %v as %q", noLabels, id, it.name, have.State, have.Name)
 			}
 		}
-		flipped := bytes.Clone(f.data)
-		flipped[rng.IntN(len(flipped))] ^= 4
-		damaged := with(tree, tree[journalName].data)
-		damaged[path] = &simFile{data: flipped}
-		if why := last.what.all(openDamaged(t, damaged, path)); why != "" {
-			t.Errorf("a flipped bit in a sidecar: %s", why)
+	}
+}
+
+// A label or a sidecar that nobody can read is not deleted, and the journal is believed.
+func TestDamagedSidecarsLoseNoFile(t *testing.T) {
+	rng, damaged := rand.New(rand.NewPCG(7, 8)), 0
+	for _, noLabels := range []bool{false, true} {
+		tree, last := busyStageOn(t, &recorder{noLabels: noLabels})
+		for path, f := range tree {
+			good := f.label
+			if strings.HasSuffix(path, sidecarExt) {
+				good = f.data
+			}
+			if len(good) == 0 || noLabels != strings.HasSuffix(path, sidecarExt) {
+				continue
+			}
+			damaged++
+			flipped := bytes.Clone(good)
+			flipped[rng.IntN(len(flipped))] ^= 4
+			for _, bad := range [][]byte{nil, good[:len(good)/2], bytes.Repeat([]byte{0}, len(good)), flipped} {
+				odd := with(tree, tree[journalName].data)
+				if odd[path] = (&simFile{data: f.data, label: bad}); noLabels {
+					odd[path] = &simFile{data: bad}
+				}
+				if why := last.what.all(openDamaged(t, odd, path)); why != "" {
+					t.Errorf("damaged, no labels %v, %d bytes: %s", noLabels, len(bad), why)
+				}
+			}
 		}
+	}
+	if damaged < 6 {
+		t.Errorf("only %d were there", damaged)
 	}
 }
 
@@ -246,7 +282,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(side, journal)
 	f.Fuzz(func(t *testing.T, journal, side []byte) {
 		dir := layOut(t, map[string]*simFile{
-			filesDir: {dir: true}, fileName(1): {data: []byte("bytes")}, sidecarName(1): {data: side}, journalName: {data: journal},
+			filesDir: {dir: true}, fileName(1): {data: []byte("bytes"), label: side[:min(len(side), maxLabel)]}, sidecarName(1): {data: side}, journalName: {data: journal},
 		})
 		defer os.RemoveAll(dir)
 		s, err := Open(testOptions(dir, &recorder{}))

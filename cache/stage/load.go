@@ -32,7 +32,7 @@ func (s *Stage) load() error {
 		files, others, err := s.disk.list(filesDir)
 		found <- listing{files, others, err}
 	}()
-	l := &loader{s: s, log: replay(raw), last: map[ID]uint64{}, ended: map[ID]uint64{}, files: map[ID]bool{}, scrubs: map[ID]bool{}}
+	l := &loader{s: s, log: replay(raw), last: map[ID]uint64{}, ended: map[ID]uint64{}, files: map[ID]bool{}, scrubs: map[ID]bool{}, sidecars: map[ID]bool{}}
 	l.apply()
 	if err := l.scan(<-found); err != nil {
 		return err
@@ -71,13 +71,14 @@ func Target(dir string) (string, error) {
 
 // loader is one load.
 type loader struct {
-	s      *Stage
-	log    replayed
-	seq    uint64
-	last   map[ID]uint64 // the sequence of the newest that is known of an item
-	ended  map[ID]uint64 // items that were dropped or stored, and when
-	files  map[ID]bool   // items whose file is there
-	scrubs map[ID]bool   // what was made to be sent in the place of files
+	s        *Stage
+	log      replayed
+	seq      uint64
+	last     map[ID]uint64 // the sequence of the newest that is known of an item
+	ended    map[ID]uint64 // items that were dropped or stored, and when
+	files    map[ID]bool   // items whose file is there
+	scrubs   map[ID]bool   // what was made to be sent in the place of files
+	sidecars map[ID]bool   // items that have one
 }
 
 // closed reports whether the journal is whole and ended with Close. Then it alone tells all, which is many times faster than to look at each
@@ -190,12 +191,22 @@ func (l *loader) found(name string) {
 	case isScrub:
 		l.scrubs[id] = true
 	case isSidecar:
-		if _, known := l.last[id]; !known || !l.closed() {
+		l.sidecars[id] = true
+		if l.doubted(id) {
 			l.sidecar(id, name)
 		}
 	default:
 		l.files[id] = true
+		if l.doubted(id) {
+			l.label(id)
+		}
 	}
+}
+
+// doubted reports whether what lies beside the bytes of an item may know more than the journal.
+func (l *loader) doubted(id ID) bool {
+	_, known := l.last[id]
+	return !known || !l.closed()
 }
 
 func (l *loader) remove(name string) {
@@ -211,19 +222,37 @@ func (l *loader) quarantine(name string) {
 	}
 }
 
-// sidecar believes the newer of sidecar and journal.
+// label reads the label of a file. One that cannot be understood is left where it is.
+func (l *loader) label(id ID) {
+	raw, err := l.s.disk.readLabel(fileName(id))
+	if err == nil && len(raw) == 0 {
+		return
+	}
+	r, n := decodeRecord(raw)
+	if err != nil || n == 0 || r.Item == nil || r.Item.ID != id {
+		l.s.log.Warn("the label of a staged file cannot be understood; the journal is believed", "id", id)
+		return
+	}
+	l.believe(id, r)
+}
+
 func (l *loader) sidecar(id ID, name string) {
 	raw, err := l.s.disk.readAll(filesDir + "/" + name)
 	r, n := decodeRecord(raw)
-	seq := r.seq
 	if err != nil || n == 0 || r.Item == nil || r.Item.ID != id {
 		l.quarantine(name)
 		return
 	}
+	l.believe(id, r)
+}
+
+// believe believes the newer of what lies beside the bytes and of the journal.
+func (l *loader) believe(id ID, r numbered) {
+	seq := r.seq
 	if at, gone := l.ended[id]; gone && at >= seq {
 		return // settle removes both
 	}
-	if at, had := l.last[id]; had && at > seq { // of the same number, the sidecar is newer: it was written after that record
+	if at, had := l.last[id]; had && at > seq { // of the same number, the journal is older: this was written after that record
 		if it := l.s.items[id]; it != nil && it.sealed == nil { // the record that said so is lost
 			it.sealed = r.Item.Sealed
 		}
@@ -249,7 +278,7 @@ func (l *loader) settle() {
 		}
 	}
 	for _, it := range sortedItems(s.items) {
-		it.touched = now
+		it.touched, it.sidecar = now, l.sidecars[it.id]
 		if it.hasFile() && !l.settleFile(it) {
 			delete(s.items, it.id)
 			l.remove(sidecarName(it.id))

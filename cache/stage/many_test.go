@@ -16,7 +16,7 @@ import (
 type counter struct {
 	mu    sync.Mutex // guards calls
 	calls map[opKind]int
-	metas int // sidecars that were read
+	metas int // labels that were read
 }
 
 func (c *counter) hook(o op) error {
@@ -26,7 +26,7 @@ func (c *counter) hook(o op) error {
 		c.calls = map[opKind]int{}
 	}
 	c.calls[o.kind]++
-	if o.kind == opRead && strings.HasSuffix(o.path, sidecarExt) {
+	if o.kind == opRead && strings.HasPrefix(o.path, filesDir+"/") {
 		c.metas++
 	}
 	return nil
@@ -40,7 +40,7 @@ func (c *counter) take() (calls map[opKind]int, metas int) {
 	return calls, metas
 }
 
-// What a close costs is what it waits for: the bytes, the sidecar, and one sync of directory and journal, which many closes share.
+// What a close costs is what it waits for: the bytes, the label, and one sync of directory and journal, which many closes share.
 func TestSyncsPerClose(t *testing.T) {
 	c := &counter{}
 	s, err := Open(Options{Dir: filepath.Join(t.TempDir(), "stage"), Quiet: time.Hour, Reserve: -1, hook: c.hook})
@@ -53,7 +53,7 @@ func TestSyncsPerClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if calls, _ := c.take(); calls[opSync]+calls[opSyncDir] > 0 {
+	if calls, _ := c.take(); calls[opSync]+calls[opSyncAll]+calls[opSyncDir] > 0 {
 		t.Errorf("create waits for the disk: %v", calls)
 	}
 	if _, err := f.WriteAt([]byte("x"), 0); err != nil {
@@ -63,7 +63,7 @@ func TestSyncsPerClose(t *testing.T) {
 		if err := f.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if calls, _ := c.take(); calls[opSync]+calls[opSyncDir] != want {
+		if calls, _ := c.take(); calls[opSync]+calls[opSyncAll]+calls[opSyncDir] != want {
 			t.Errorf("close %d syncs %d files and %d directories, want %d in all", i, calls[opSync], calls[opSyncDir], want)
 		}
 	}
@@ -73,13 +73,13 @@ func TestSyncsPerClose(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if calls, _ := c.take(); calls[opSync]+calls[opSyncDir] > 0 {
+	if calls, _ := c.take(); calls[opSync]+calls[opSyncAll]+calls[opSyncDir] > 0 {
 		t.Errorf("chmod waits for the disk: %v", calls)
 	}
 }
 
 // After a good end nothing is looked at but the journal and the directory: a stage of 100,000 files is open in a second or two. After a crash,
-// each sidecar is read.
+// each label is read.
 func TestOpenAfterGoodEnd(t *testing.T) {
 	const count = 100
 	for _, crash := range []bool{false, true} {
@@ -97,7 +97,7 @@ func TestOpenAfterGoodEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		if calls, metas := c.take(); (metas > 0) != crash {
-			t.Errorf("crash %v: %d sidecars are read, %v", crash, metas, calls)
+			t.Errorf("crash %v: %d labels are read, %v", crash, metas, calls)
 		}
 		if n := len(again.Items()); n != count {
 			t.Errorf("crash %v: %d items of %d", crash, n, count)
@@ -187,12 +187,9 @@ func fillStage(tb testing.TB, dir string, count int) *Stage {
 		s.put(f.it)
 		s.mu.Unlock()
 		raw, _ := r.sidecar(0)
-		g, err := s.disk.draft(sidecarName(f.it.id), raw)
-		if err != nil {
+		if err := s.disk.label(fileName(f.it.id), f.f, raw); err != nil {
 			tb.Fatal(err)
 		}
-		g.Close()
-		s.disk.rename(sidecarName(f.it.id)+tempExt, sidecarName(f.it.id))
 		f.Close()
 	}
 	return s

@@ -36,77 +36,10 @@ func (s *Stage) seal(it *item, f *os.File) error {
 		return err
 	}
 	s.disk.begin(f)
-	d, err := s.draft(it, m)
-	if err != nil {
-		return err
-	}
-	if err := s.syncWith(&d, f); err != nil {
-		s.discardDraft(d)
+	if err := s.disk.sync(fileName(it.id), f); err != nil {
 		return s.spoil(it, err)
 	}
-	return s.confirm(it, m, d)
-}
-
-// draft is a sidecar that has no name yet. It is written and synced together with the bytes: then one commit of the local file system serves
-// both.
-type draft struct {
-	r      *itemRecord
-	seq    uint64
-	f      *os.File
-	err    error // why there is no f
-	synced error // why what is in f is not durable
-}
-
-// draft writes the sidecar of an item that is about to be sealed. The caller holds sealing.
-func (s *Stage) draft(it *item, m mark) (draft, error) {
-	s.mu.Lock()
-	if err := s.usable(); err != nil {
-		s.mu.Unlock()
-		return draft{}, err
-	}
-	d := draft{r: it.record(), seq: s.journal.newest()}
-	s.mu.Unlock()
-	d.r.Sealed, d.r.Copied = &m, nil
-	raw, err := d.r.sidecar(d.seq)
-	if err != nil {
-		return d, err
-	}
-	if d.f, d.err = s.disk.draft(sidecarName(it.id), raw); d.err == nil {
-		s.disk.begin(d.f)
-	}
-	return d, nil
-}
-
-// syncWith makes the bytes of an item durable, and its draft, if there is one.
-func (s *Stage) syncWith(d *draft, f *os.File) (err error) {
-	bytes := syncing{fileName(d.r.ID), f}
-	if d.f == nil {
-		return s.disk.syncOne(bytes)
-	}
-	err, d.synced = s.disk.syncBoth(bytes, syncing{sidecarName(d.r.ID) + tempExt, d.f})
-	return err
-}
-
-// discardDraft lets go of a sidecar that is not wanted. What is left of it is removed with the next one, or by load.
-func (s *Stage) discardDraft(d draft) {
-	if d.f != nil {
-		d.f.Close() //nolint:errcheck // not wanted
-	}
-}
-
-// settle gives a draft its name. Where there was no room for it, all is tried again with what is kept for that.
-func (s *Stage) settle(d draft) error {
-	err := d.err
-	if err == nil {
-		err = s.disk.christen(sidecarName(d.r.ID), d.f, d.synced)
-	}
-	if isNoSpace(err) {
-		return s.writeSidecar(d.r, d.seq)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: sidecar: %w", ErrDamaged, err)
-	}
-	return nil
+	return s.confirm(it, m, f)
 }
 
 // spoil puts an item aside whose bytes the disk did not take: a second sync would succeed and prove nothing.
@@ -128,9 +61,17 @@ func (s *Stage) spoil(it *item, err error) error {
 	return fmt.Errorf("seal: %w: %w", ErrDamaged, err)
 }
 
-// confirm writes down that an item is sealed: the sidecar first, then the journal. The caller holds sealing.
-func (s *Stage) confirm(it *item, m mark, d draft) error {
-	if err := s.settle(d); err != nil {
+// confirm writes down that an item is sealed: beside its bytes first, then in the journal. The caller holds sealing.
+func (s *Stage) confirm(it *item, m mark, f *os.File) error {
+	s.mu.Lock()
+	if err := s.usable(); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	r, seq := it.record(), s.journal.newest()
+	s.mu.Unlock()
+	r.Sealed, r.Copied = &m, nil
+	if err := s.keep(it, f, r, seq); err != nil {
 		return fmt.Errorf("seal: %w", err)
 	}
 	s.mu.Lock()
@@ -143,14 +84,37 @@ func (s *Stage) confirm(it *item, m mark, d draft) error {
 	if it.state == Writing || it.state == Failed {
 		it.state, it.why = Staged, ""
 	}
-	seq := s.put(it)
-	it.stale = d.r.Name != it.name
+	last := s.put(it)
+	it.stale = r.Name != it.name
 	s.signal()
 	s.mu.Unlock()
-	return s.journal.wait(seq, true)
+	return s.journal.wait(last, true)
 }
 
-// sidecar is the content of one.
+// keep writes beside the bytes of an item, which are durable, what is needed to find them without the journal: as a label, an extended
+// attribute of the file itself, or where that cannot be, as a sidecar. What is written last is as durable as the bytes. The caller holds
+// sealing.
+func (s *Stage) keep(it *item, f *os.File, r *itemRecord, seq uint64) error {
+	raw, err := r.sidecar(seq)
+	if err != nil {
+		return err
+	}
+	if it.sidecar || len(raw) > maxLabel || s.disk.label(fileName(it.id), f, raw) != nil {
+		it.sidecar = true // for good: of the two, the newer must be the one that is written
+		return s.writeSidecar(r, seq)
+	}
+	err = s.disk.syncAll(fileName(it.id), f)
+	switch {
+	case isNoSpace(err):
+		it.sidecar = true
+		return s.writeSidecar(r, seq)
+	case err != nil:
+		return s.spoil(it, err)
+	}
+	return nil
+}
+
+// sidecar is the content of one, and of a label.
 func (r *itemRecord) sidecar(seq uint64) ([]byte, error) {
 	return record{Kind: kindPut, ID: r.ID, Item: r}.encode(nil, seq, 0)
 }

@@ -23,6 +23,8 @@ type recorder struct {
 	ops   []op // those that were let through
 	calls int
 	fail  func(n int, o op) error // n counts from 0; nil lets all pass
+
+	noLabels bool // as on a file system that has none
 }
 
 func (r *recorder) hook(o op) error {
@@ -30,6 +32,9 @@ func (r *recorder) hook(o op) error {
 	defer r.mu.Unlock()
 	if o.path == ballastName && o.kind == opCreate || o.path == journalName && o.kind == opAllocate {
 		return unix.ENOSPC // only ahead of need, and slow
+	}
+	if r.noLabels && o.kind == opLabel {
+		return unix.ENOTSUP
 	}
 	n := r.calls
 	r.calls++
@@ -60,7 +65,7 @@ func (r *recorder) log() []op {
 }
 
 func (k opKind) String() string {
-	return [...]string{"mkdir", "create", "open", "read", "write", "truncate", "allocate", "sync", "syncdir", "rename", "remove", "copy"}[k]
+	return [...]string{"mkdir", "create", "open", "read", "write", "truncate", "allocate", "sync", "syncall", "label", "syncdir", "rename", "remove", "copy"}[k]
 }
 
 func (o op) String() string {
@@ -85,6 +90,9 @@ type simFile struct {
 	dir  bool
 	data []byte // bytes that survive
 	pend []op   // writes and truncations since the last sync
+
+	label     []byte // the same of the label, which file systems without a journal may tear like bytes
+	labelPend []op
 }
 
 // nameOp is a change of names in one or two directories.
@@ -118,6 +126,15 @@ func (d *simDisk) apply(o op) {
 	case opSync:
 		if f != nil {
 			f.data, f.pend = contentOf(f.data, f.pend), nil
+		}
+	case opSyncAll:
+		if f != nil {
+			f.data, f.pend = contentOf(f.data, f.pend), nil
+			f.label, f.labelPend = contentOf(f.label, f.labelPend), nil
+		}
+	case opLabel:
+		if f != nil {
+			f.labelPend = append(f.labelPend, op{kind: opTruncate}, op{kind: opWrite, data: o.data})
 		}
 	case opSyncDir:
 		d.syncDir(o.path)
@@ -288,7 +305,7 @@ func (d *simDisk) crash(f fate) map[string]*simFile {
 			continue
 		}
 		if done[file] == nil {
-			done[file] = &simFile{dir: file.dir, data: f.data(file.data, file.pend)}
+			done[file] = &simFile{dir: file.dir, data: f.data(file.data, file.pend), label: f.data(file.label, file.labelPend)}
 		}
 		out[path] = done[file]
 	}
@@ -299,7 +316,7 @@ func (d *simDisk) crash(f fate) map[string]*simFile {
 func signature(tree map[string]*simFile) [32]byte {
 	h := sha256.New()
 	for _, path := range slices.Sorted(maps.Keys(tree)) {
-		fmt.Fprintf(h, "%q %v %d\n", path, tree[path].dir, len(tree[path].data))
+		fmt.Fprintf(h, "%q %v %d %x\n", path, tree[path].dir, len(tree[path].data), tree[path].label)
 		h.Write(tree[path].data)
 	}
 	return [32]byte(h.Sum(nil))
@@ -316,6 +333,9 @@ func layOut(t testing.TB, tree map[string]*simFile) string {
 		} else {
 			err = os.WriteFile(filepath.Join(dir, path), tree[path].data, 0o600)
 		}
+		if label := tree[path].label; err == nil && len(label) > 0 {
+			err = unix.Setxattr(filepath.Join(dir, path), labelAttr, label, 0)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -327,7 +347,7 @@ func layOut(t testing.TB, tree map[string]*simFile) string {
 func loadSim(tree map[string]*simFile) *simDisk {
 	d := newSimDisk()
 	for path, f := range tree {
-		c := &simFile{dir: f.dir, data: f.data}
+		c := &simFile{dir: f.dir, data: f.data, label: f.label}
 		d.live[path], d.sure[path] = c, c
 	}
 	return d

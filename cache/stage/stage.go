@@ -1,15 +1,16 @@
 // Package stage keeps written files safe on local disk until their source has them.
 //
 // A [Stage] is one directory for one source. What a program writes goes into a staged file, whose descriptor the kernel
-// may use directly. Closing (FLUSH) seals it: the bytes are synced, a sidecar with name, attributes and size is written
-// beside them (temporary name, sync, rename), and a record is appended to the journal; when that is synced, too, close
-// returns. From then on the file survives any crash. It is handed to the [Uploader] only when it is quiet: nobody has it
-// open for writing, and nothing was closed or renamed for a while, since programs go on writing after a FLUSH.
+// may use directly. Closing (FLUSH) seals it: the bytes are synced, a label with name, attributes and size is attached to
+// the file and synced, and a record is appended to the journal; when that is synced, too, close returns. From then on the
+// file survives any crash. It is handed to the [Uploader] only when it is quiet: nobody has it open for writing, and nothing
+// was closed or renamed for a while, since programs go on writing after a FLUSH.
 //
-// The journal is the order of what happened; the sidecars alone are enough to find every sealed file again. Nothing that
-// cannot be understood is ever deleted.
+// The journal is the order of what happened; the labels alone are enough to find every sealed file again. Where the local
+// file system has none, a file has a sidecar instead: another file beside it. Nothing that cannot be understood is ever
+// deleted.
 //
-// Names are kept in the journal and in the sidecars (0600 in 0700), never in the names of local files.
+// Names are kept in the journal, labels and sidecars (0600 in 0700), never in the names of local files.
 package stage
 
 import (
