@@ -211,11 +211,17 @@ func (f *FS) opened(ctx context.Context, tree, name string, size int64) error {
 	if f.o.Opened == nil {
 		return nil
 	}
-	a := Access{Tree: tree, Name: name, Size: size}
-	if caller, ok := fuse.FromContext(ctx); ok {
-		a.UID, a.PID = caller.Uid, int(caller.Pid)
+	uid, pid := Caller(ctx)
+	return f.o.Opened(Access{Tree: tree, Name: name, Size: size, UID: uid, PID: pid})
+}
+
+// Caller tells on whose behalf a call is made, from the context that it gets from this package: the user, and the process, which is 0 where
+// nobody knows.
+func Caller(ctx context.Context) (uid uint32, pid int) {
+	if c, ok := fuse.FromContext(ctx); ok {
+		return c.Uid, int(c.Pid)
 	}
-	return f.o.Opened(a)
+	return 0, 0
 }
 
 // Wait returns when the mount is gone, whoever took it away.

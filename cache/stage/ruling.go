@@ -180,6 +180,7 @@ func (s *Stage) obey(it *item, r *ruling) uint64 {
 			return 0
 		}
 		it.state, it.ruled, it.why = Parked, r.holds, r.why
+		s.o.Refused(r.name, r.why)
 		s.log.Info("a file is held back by the rules that keep names in", "id", it.id, "verdict", string(r.holds))
 	case it.state == Parked && was != "":
 		it.state, it.ruled, it.why = Staged, "", ""

@@ -69,6 +69,7 @@ type Options struct {
 	Rules      *gate.Rules               // what may leave this machine; nil: anything, but for what was written under rules before
 	MakeRoom   func(n int64)             // asks whoever else uses the disk to give way; may be nil
 	Listed     func(dir string) []string // the names in a directory of the target as far as they are known without asking; for Gate; may be nil
+	Refused    func(name, why string)    // told of files that Rules hold back; called under locks, so it must not block or call back; may be nil
 	Changed    func(backends.Change)     // told of names whose entry became another one; must not block; may be nil
 	Now        func() time.Time          // nil means the system's clock
 	Log        *slog.Logger              // nil discards
@@ -85,6 +86,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Listed == nil {
 		o.Listed = func(string) []string { return nil }
+	}
+	if o.Refused == nil {
+		o.Refused = func(string, string) {}
 	}
 	if o.Changed == nil {
 		o.Changed = func(backends.Change) {}

@@ -100,6 +100,7 @@ func (a *app) cacheWipe() error {
 	if err != nil {
 		return err
 	}
+	a.auditWipe(p)
 	kept := 0
 	for _, dir := range dirs {
 		switch err := wipe(dir); {

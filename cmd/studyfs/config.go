@@ -34,6 +34,9 @@ type config struct {
 		Progress duration `toml:"progress" flag:"hidden" help:"for the next byte of an answer"`
 		Retry    duration `toml:"retry" flag:"hidden" help:"for one request with all its retries"`
 	} `toml:"timeout"`
+	Audit struct {
+		KeepDays int `toml:"keep-days" flag:"hidden" help:"how many days the audit log is kept (default 400)"`
+	} `toml:"audit"`
 	Restore struct {
 		Prices nameList `toml:"prices" flag:"hidden" help:"what restores cost where it is not the price of us-east-1, as restore --price has it"`
 	} `toml:"restore"`
@@ -88,6 +91,8 @@ type sourceConfig struct {
 	EncryptTo nameList `toml:"encrypt-to" help:"encrypt what is uploaded with age for these public keys (age1...) or files of them, separated by commas (kind s3)"`
 	Identity  string   `toml:"identity" help:"open .age files with these private keys: file:KEYS as age-keygen writes it, or cmd:COMMAND that prints that"`
 	Password  string   `toml:"password" help:"open .enc files (openssl enc -des) and .lock files with the password in file:FILE, of cmd:COMMAND, or asked for: prompt"`
+
+	Audit auditMode `toml:"audit" help:"note who opens, uploads and deletes which file: off, on, or strict (nothing is opened that cannot be noted);\ndefault: on for people's data and with --write (studyfs audit shows it)"`
 
 	Keyring string   `toml:"keyring" help:"mano's keyring file for beiwe: (default ~/.nrg-keyring.enc; its passphrase from NRG_KEYRING_PASS or asked for)"`
 	Section string   `toml:"section" flag:"no" help:"section of the keyring"`

@@ -21,6 +21,7 @@ import (
 	"studyfs/backends/beiwe"
 	"studyfs/backends/crypt/cryptease"
 	"studyfs/cache"
+	"studyfs/cmd/studyfs/audit"
 )
 
 func (a *app) exportCommand() *cobra.Command {
@@ -115,8 +116,17 @@ func (a *app) runExport(ctx context.Context, x *exporter, m *mountSpec) error {
 	log := newLogger(a.err, max(m.LogLevel, slog.LevelWarn), secretsOf(m.Sources))
 	server := &mountServer{spec: m, log: log, started: time.Now()}
 	server.cache = cache.New(cache.Options{MaxBytes: m.CacheSize, Memory: m.Memory, Now: time.Now, Log: log})
-	x.ctx, x.source = ctx, &liveSource{spec: m.Sources[0]}
-	err := server.openSource(ctx, x.source)
+	var notice string
+	var err error
+	if server.audit, notice, err = openAudit(m.places(), "", m.AuditDays, m.Sources); err != nil {
+		return err
+	}
+	if notice != "" {
+		a.say(notice)
+	}
+	defer server.audit.close() //nolint:errcheck // what cannot be noted any more was done
+	x.ctx, x.source = ctx, &liveSource{spec: m.Sources[0], audit: server.audit}
+	err = server.openSource(ctx, x.source)
 	defer func() {
 		if err := x.source.close(); err != nil { //nolint:contextcheck // it must save whatever was cancelled
 			log.WarnContext(ctx, "saving the cache", "err", err)
@@ -247,6 +257,7 @@ func (x *exporter) file(e backends.Entry) error {
 	if err != nil {
 		return &failure{What: target, Why: lastCause(err), Code: exitIO}
 	}
+	x.source.audit.did(x.source.spec, audit.Event{Op: audit.OpExport, Name: e.Name, Bytes: max(e.Size, 0)})
 	x.copied++
 	x.bytes += e.Size
 	return nil

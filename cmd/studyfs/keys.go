@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -60,6 +61,30 @@ func (s *sourceSpec) readKeys(c sourceConfig) (notices []string, err error) {
 		}
 	}
 	return notices, nil
+}
+
+// keyWatch reads keys again, and tells when they are others.
+type keyWatch struct {
+	path    string
+	changed func()
+
+	mu   sync.Mutex // guards last
+	last string     // the id of the key
+}
+
+func (k *keyWatch) read() (s3.Keys, error) {
+	keys, err := rereadKeys(k.path)
+	if err != nil {
+		return keys, err
+	}
+	k.mu.Lock()
+	news := k.last != keys.AccessKey
+	k.last = keys.AccessKey
+	k.mu.Unlock()
+	if news {
+		k.changed()
+	}
+	return keys, nil
 }
 
 // rereadKeys reads a keys file that has changed while it was in use. One that others can read by now is not taken.

@@ -15,6 +15,7 @@ import (
 	"studyfs/backends/s3"
 	"studyfs/cache"
 	"studyfs/cache/stage"
+	"studyfs/cmd/studyfs/audit"
 )
 
 // liveSource is an open source.
@@ -26,6 +27,7 @@ type liveSource struct {
 	end      func() error            // nil where nothing has to end
 	store    *cache.Store
 	writing  *writing                    // nil where nothing is written
+	audit    *auditor                    // nil notes nothing
 	room     atomic.Pointer[cache.Store] // what gives way to staged files; nil for now
 	trouble  error                       // the root could not be listed
 	notices  []string                    // for whoever mounts
@@ -89,6 +91,7 @@ func (m *mountServer) openStageOf(ctx context.Context, s *liveSource) (err error
 			}
 			return nil
 		},
+		Refused: s.audit.refused(s.spec),
 		Changed: func(c backends.Change) {
 			if f := m.fs.Load(); f != nil {
 				f.Changed(m.spec.folder(s.spec), c)
@@ -101,6 +104,7 @@ func (m *mountServer) openStageOf(ctx context.Context, s *liveSource) (err error
 // beginWriting starts the uploads, now that there is a cache that what has been uploaded becomes part of.
 func (s *liveSource) beginWriting() error {
 	s.room.Store(s.store)
+	s.writing.audit = s.audit
 	return s.writing.begin(s.remote, s.store)
 }
 
@@ -253,7 +257,7 @@ func (m *mountServer) connect(ctx context.Context, s *liveSource) error {
 // connectS3 opens a bucket. Where the region must be asked for and nobody answers, the one of the last mount
 // serves, so that stored data can be read without a network.
 func (m *mountServer) connectS3(ctx context.Context, s *liveSource) error {
-	o, err := s3Options(s.spec, m.spec.Timeouts, m.log) //nolint:contextcheck // keys may be read again long after this call
+	o, err := s3Options(s.spec, m.spec.Timeouts, m.log, func() { s.audit.did(s.spec, audit.Event{Op: audit.OpKeys}) })
 	if err != nil {
 		return err
 	}
@@ -285,7 +289,8 @@ func (m *mountServer) connectS3(ctx context.Context, s *liveSource) error {
 // regionPatience bounds the search for the region where we know one to fall back to.
 const regionPatience = 10 * time.Second
 
-func s3Options(s sourceSpec, t timeouts, log *slog.Logger) (s3.Options, error) {
+// s3Options are the options of a bucket. changed is told when other keys are found where the keys came from.
+func s3Options(s sourceSpec, t timeouts, log *slog.Logger, changed func()) (s3.Options, error) {
 	o := s3.Options{
 		Bucket: s.Bucket, Prefix: s.Prefix, Region: s.Region, Endpoint: s.Endpoint, RequesterPays: s.RequesterPays,
 		Timeouts: t.s3(), Log: log, Now: time.Now,
@@ -303,7 +308,7 @@ func s3Options(s sourceSpec, t timeouts, log *slog.Logger) (s3.Options, error) {
 		}
 		o.Credentials = s3.Static(keys)
 		if path, ok := strings.CutPrefix(s.KeysRef, "file:"); ok {
-			o.Credentials = s3.StaticFrom(keys, path, func() (s3.Keys, error) { return rereadKeys(path) })
+			o.Credentials = s3.StaticFrom(keys, path, (&keyWatch{path: path, last: keys.AccessKey, changed: changed}).read)
 		}
 	case s.Profile != "":
 		o.Credentials = s3.Profile(s.Profile)

@@ -73,7 +73,7 @@ func (a *app) makeBucket(address, study string) error {
 		return err
 	}
 	spec := sourceSpec{Name: study, Kind: kindS3, Bucket: bucket, Endpoint: c.EndpointURL, Region: c.Region, Profile: c.Profile}
-	o, err := s3Options(spec, timeouts{}, newLogger(a.err, max(slog.Level(l.Log.Level), slog.LevelWarn), nil))
+	o, err := s3Options(spec, timeouts{}, newLogger(a.err, max(slog.Level(l.Log.Level), slog.LevelWarn), nil), func() {})
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,8 @@ type mountSpec struct {
 	NoPassthrough bool       `json:"no_passthrough"`
 	Timeouts      timeouts   `json:"timeouts"`
 
+	AuditDays int `json:"audit_days,omitempty"` // 0: the log's default
+
 	RemoveDir bool `json:"remove_dir"` // it was made for this mount
 	Leash     bool `json:"leash"`      // unmount when the process that started it ends
 
@@ -90,7 +92,7 @@ func (l *loaded) newMountSpec(dir string, sources []sourceSpec) (*mountSpec, err
 		Dir: dir, Sources: sources, Folders: len(sources) > 1,
 		CacheDir: p.cache, StateDir: p.state, RuntimeDir: p.runtime,
 		CacheSize: int64(l.Cache.Size), Memory: int64(l.Memory), ReadAhead: l.ReadAhead, LogLevel: slog.Level(l.Log.Level),
-		AllowOther: l.AllowOther, NoPassthrough: l.NoPassthrough,
+		AuditDays: l.Audit.KeepDays, AllowOther: l.AllowOther, NoPassthrough: l.NoPassthrough,
 		Timeouts: timeouts{
 			Dial: time.Duration(l.Timeout.Dial), Answer: time.Duration(l.Timeout.Answer),
 			Progress: time.Duration(l.Timeout.Progress), Retry: time.Duration(l.Timeout.Retry),

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"studyfs/backends"
+	"studyfs/cmd/studyfs/audit"
 )
 
 // restoreWalk is one way through a folder of one source.
@@ -177,6 +179,7 @@ func (w *restoreWalk) ask(ctx context.Context, e backends.Entry) backends.Entry 
 		w.end(errHopeless)
 	}
 	if err == nil {
+		w.j.m.audit.did(w.s.spec, audit.Event{Op: audit.OpRestore, Name: e.Name, Bytes: max(e.Size, 0), Detail: fmt.Sprintf("%s, %d days", w.j.q.Tier, w.j.q.Days)})
 		e.Tier = now
 		w.noted(e)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"studyfs/backends"
 	"studyfs/cache"
+	"studyfs/cmd/studyfs/audit"
 	"studyfs/fs"
 )
 
@@ -86,6 +87,7 @@ type mountServer struct {
 	started time.Time
 	stop    func() // makes run return
 	sources []*liveSource
+	audit   *auditor // nil where nothing is noted
 	cache   *cache.Cache
 	fs      atomic.Pointer[fs.FS]
 	control *control
@@ -95,10 +97,18 @@ type mountServer struct {
 // so that a wrong key leaves no mount behind.
 func (m *mountServer) open(ctx context.Context) (readiness, error) {
 	var r readiness
+	var err error
+	var notice string
+	if m.audit, notice, err = openAudit(m.spec.places(), m.spec.Dir, m.spec.AuditDays, m.spec.Sources); err != nil {
+		return r, err
+	}
+	if notice != "" {
+		r.Notices = append(r.Notices, notice)
+	}
 	m.cache = cache.New(cache.Options{MaxBytes: m.spec.CacheSize, Memory: m.spec.Memory, Now: time.Now, Log: m.log})
 	var all sync.WaitGroup
 	for _, spec := range m.spec.Sources {
-		s := &liveSource{spec: spec}
+		s := &liveSource{spec: spec, audit: m.audit}
 		m.sources = append(m.sources, s)
 		all.Go(func() { s.trouble = m.openSource(ctx, s) })
 	}
@@ -122,7 +132,6 @@ func (m *mountServer) open(ctx context.Context) (readiness, error) {
 	if err := m.mount(); err != nil { //nolint:contextcheck // what serves the mount outlives the start
 		return r, err
 	}
-	var err error
 	if m.control, err = listenControl(m); err != nil {
 		return r, &failure{What: "control socket", Why: lastCause(err), Do: "choose another place with --state-dir", Code: exitCannotCreate}
 	}
@@ -143,7 +152,9 @@ func (m *mountServer) mount() error {
 		if w := s.writing; w != nil && !w.ended() {
 			t.Stage, t.Delete, t.MaxName = w.stage, s.spec.Write.Delete, maxKey-len(s.spec.Prefix)-s.spec.suffix()
 			t.StageDir = w.stage.Dir()
-			t.Writer, _ = s.remote.(backends.Writer)
+			if to, ok := s.remote.(backends.Writer); ok {
+				t.Writer = &auditedWriter{to, m, s.spec}
+			}
 			writes = true
 		}
 		trees = append(trees, t)
@@ -152,6 +163,7 @@ func (m *mountServer) mount() error {
 		Dir: m.spec.Dir, FsName: m.spec.fsName(), Trees: trees, AllowOther: m.spec.AllowOther,
 		Passthrough: !m.spec.NoPassthrough, CacheDir: m.spec.CacheDir,
 		XAttrs: writes, // they cost ls -l two requests per file
+		Opened: m.opener(),
 		UID:    uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: m.log, Now: time.Now,
 	})
 	if err != nil {
@@ -165,6 +177,7 @@ func (m *mountServer) mount() error {
 		return &failure{What: m.spec.Dir, Why: lastCause(err), Do: "in a container: start it with --device /dev/fuse --cap-add SYS_ADMIN", Code: code}
 	}
 	m.fs.Store(f)
+	m.auditAll(audit.OpMount)
 	return nil
 }
 
@@ -199,6 +212,9 @@ func (m *mountServer) close(ctx context.Context) {
 		}
 	}
 	m.tellLeft(ctx)
+	if err := m.endAudit(); err != nil {
+		m.log.ErrorContext(ctx, "audit log", "err", err)
+	}
 	if m.spec.RemoveDir {
 		if err := os.Remove(m.spec.Dir); err != nil {
 			m.log.WarnContext(ctx, "removing the directory that was made for the mount", "err", err)

@@ -51,6 +51,8 @@ type sourceSpec struct {
 	Gate  *gateSpec  `json:"gate,omitempty"`  // nil: nothing is known of rules by which files leave this machine
 
 	AtRest *atRestSpec `json:"at_rest,omitempty"` // nil: what is kept of it lies in clear on this disk
+
+	Audit auditMode `json:"audit,omitempty"` // "": what audited says
 }
 
 // id stays the same over runs, and over new keys for the same place.
@@ -247,6 +249,7 @@ func (l *loaded) build(name string, c sourceConfig, wrongURL int) (sourceSpec, [
 	if err == nil {
 		s.AtRest, err = buildAtRest(c)
 	}
+	s.Audit = c.Audit
 	return s, notices, err
 }
 

@@ -195,7 +195,7 @@ func (a *app) openUnserved(ctx context.Context, l *loaded, spec sourceSpec, rule
 	return u, nil
 }
 
-func (u *unserved) close() error { return u.source.close() }
+func (u *unserved) close() error { return errors.Join(u.source.close(), u.source.audit.close()) }
 
 // connect opens the way to the source, if that has not been done.
 func (u *unserved) connect(ctx context.Context) error {

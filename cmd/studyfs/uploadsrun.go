@@ -88,6 +88,11 @@ func (u *unserved) begin(ctx context.Context) error {
 	if err := u.connect(ctx); err != nil {
 		return err
 	}
+	var err error
+	if u.source.audit, _, err = openAudit(u.server.spec.places(), "", u.server.spec.AuditDays, u.server.spec.Sources); err != nil {
+		return err
+	}
+	u.writing.audit = u.source.audit
 	return u.writing.begin(u.source.remote, nil)
 }
 

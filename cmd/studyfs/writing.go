@@ -13,6 +13,7 @@ import (
 	"studyfs/cache"
 	"studyfs/cache/stage"
 	"studyfs/cache/stage/gate"
+	"studyfs/cmd/studyfs/audit"
 )
 
 const (
@@ -35,6 +36,7 @@ type writing struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 	uploader *stage.Uploader // nil until begin
+	audit    *auditor        // set before begin; nil notes nothing
 
 	mu    sync.Mutex         // guards what follows, and the file that known is kept in
 	known backends.Abilities // what this run has learnt
@@ -118,14 +120,11 @@ func (w *writing) begin(dst remote, cached *cache.Store) error {
 	}
 	o := stage.UploaderOptions{
 		Stage: w.stage, Dst: to, Class: w.spec.Write.Class, Parallel: w.spec.Write.Parallel, Bandwidth: w.spec.Write.Bandwidth, Unsafe: w.spec.Write.Unsafe,
-		Listed: func(backends.Entry) { w.learn(to) }, Now: time.Now, Log: w.log,
+		Listed: func(e backends.Entry) { w.stored(to, e, cached) }, Gone: func(name string) { w.removed(name, cached) },
+		Now: time.Now, Log: w.log,
 	}
 	if cached != nil {
-		o.Listed = func(e backends.Entry) {
-			w.learn(to)
-			cached.Put(e)
-		}
-		o.Stored, o.Gone = cached.Adopt, cached.Gone
+		o.Stored = cached.Adopt
 	}
 	w.uploader = stage.NewUploader(o)
 	w.running.Go(func() {
@@ -135,6 +134,23 @@ func (w *writing) begin(dst remote, cached *cache.Store) error {
 		w.learn(to)
 	})
 	return nil
+}
+
+// stored is told of every object that was uploaded.
+func (w *writing) stored(to backends.Writer, e backends.Entry, cached *cache.Store) {
+	w.learn(to)
+	w.audit.did(w.spec, audit.Event{Op: audit.OpUpload, Name: e.Name, Bytes: max(e.Size, 0)})
+	if cached != nil {
+		cached.Put(e)
+	}
+}
+
+// removed is told of every object that the uploads removed, since nobody wants it under that name any more.
+func (w *writing) removed(name string, cached *cache.Store) {
+	w.audit.did(w.spec, audit.Event{Op: audit.OpDelete, Name: name})
+	if cached != nil {
+		cached.Gone(name)
+	}
 }
 
 // unsafeService refuses a service that is known to lose files of others.

@@ -129,7 +129,7 @@ func Open(o Options) (*Log, error) {
 		o.Queue = defaultQueue
 	}
 	if o.Now == nil {
-		o.Now = time.Now //nolint:forbidigo // the one default
+		o.Now = time.Now
 	}
 	l := &Log{o: o, queue: make(chan pending, o.Queue), done: make(chan struct{})}
 	l.file = appender{o: o}

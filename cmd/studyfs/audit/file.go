@@ -150,29 +150,29 @@ func endOf(f *os.File) (t tail, err error) {
 		t.torn = true
 		t.notes = []Record{{Op: opTorn, Bytes: int64(len(fragment)), Detail: hashOf(fragment)}}
 	}
-	return t, t.end(bytes.Split(bytes.TrimSuffix(whole, []byte("\n")), []byte("\n")))
+	t.end(bytes.Split(bytes.TrimSuffix(whole, []byte("\n")), []byte("\n")))
+	return t, nil
 }
 
 // end finds the last line among the complete ones. One that is no record counts all the same: what follows is chained to it.
-func (t *tail) end(lines [][]byte) error {
+func (t *tail) end(lines [][]byte) {
 	t.hash = zeros()
 	unread := uint64(0)
-	for i := len(lines) - 1; i >= 0; i-- {
-		if len(lines[i]) == 0 {
+	for _, line := range slices.Backward(lines) {
+		if len(line) == 0 {
 			continue
 		}
 		if t.hash == zeros() {
-			t.hash = hashOf(lines[i])
+			t.hash = hashOf(line)
 		}
 		var r Record
-		if json.Unmarshal(lines[i], &r) == nil && r.Seq > 0 {
+		if json.Unmarshal(line, &r) == nil && r.Seq > 0 {
 			t.seq = r.Seq + unread
-			return nil
+			return
 		}
 		unread++
 	}
 	t.seq = unread
-	return nil
 }
 
 func firstLine(f *os.File) (r Record, err error) {

@@ -31,7 +31,7 @@ func loadKeys(dir string, create bool) (keys, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) && create {
 		raw = make([]byte, keySize)
-		rand.Read(raw) //nolint:errcheck // it never fails
+		rand.Read(raw)
 		err = writeKey(path, raw)
 	}
 	if err != nil {

@@ -152,20 +152,28 @@ func (c *chain) take(l Line) string {
 		c.held = nil
 		c.v.Torn++
 	}
-	switch rec := l.Record; {
+	if why := c.follows(l.Record); why != "" {
+		return where + ": " + why
+	}
+	return c.accept(l)
+}
+
+// follows tells why a record cannot stand behind the one before it, "" if it can.
+func (c *chain) follows(rec Record) string {
+	switch {
 	case c.v.Lines == 0 && rec.Seq > 1:
 		c.v.First = rec.Seq // what was before has to have been retired, which the log tells further on
 	case c.v.Lines == 0:
 		c.v.First = rec.Seq
 		if rec.Prev != zeros() {
-			return where + ": the first line has one before it"
+			return "the first line has one before it"
 		}
 	case rec.Seq != c.v.Last+1:
-		return fmt.Sprintf("%s: number %d follows %d: lines are missing, or were moved", where, rec.Seq, c.v.Last)
+		return fmt.Sprintf("number %d follows %d: lines are missing, or were moved", rec.Seq, c.v.Last)
 	case rec.Prev != c.v.Head:
-		return fmt.Sprintf("%s: the line before number %d was altered", where, rec.Seq)
+		return fmt.Sprintf("the line before number %d was altered", rec.Seq)
 	}
-	return c.accept(l)
+	return ""
 }
 
 // tells reports whether a record is the log's own note of the fragment that is held.
