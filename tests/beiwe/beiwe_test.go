@@ -41,8 +41,11 @@ func light() []string {
 // first time, again, after a restart of the mount, and after phones have uploaded more.
 func TestEveryByte(t *testing.T) {
 	t.Parallel()
-	for _, g := range []beiwetest.Generation{beiwetest.Current, beiwetest.SHA1Short, beiwetest.SHA1Full, beiwetest.MD5} {
+	for i, g := range []beiwetest.Generation{beiwetest.Current, beiwetest.SHA1Short, beiwetest.SHA1Full, beiwetest.MD5} {
 		for _, v2 := range []bool{false, true} {
+			if g != beiwetest.Current && v2 != (i%2 == 1) && harness.Sized(0, 1) == 0 {
+				continue // every generation once, every version twice; backends/beiwe has them all
+			}
 			t.Run(fmt.Sprintf("generation %d, version 2 %v", g, v2), func(t *testing.T) {
 				t.Parallel()
 				streams := []string{"gps", "calls", "texts", "identifiers", "survey_answers", "survey_timings", "audio_recordings", "ambient_audio"}
@@ -87,7 +90,7 @@ func uploads(t *testing.T, b *harness.Beiwe, dir string) {
 	beiwetest.AddHour(b.Server, harness.BeiweStudyID, other, "calls", fresh, 1)
 	truth := b.Truth()
 	rewritten := truth[strings.Join([]string{harness.BeiweStudy, one, "gps", harness.Hour(old)}, "/")]
-	within(t, 5*time.Second, "all uploads are seen", func() bool {
+	within(t, time.Minute, "all uploads are seen", func() bool {
 		info, err := os.Stat(filepath.Join(gps, harness.Hour(old)))
 		names, _ := os.ReadDir(gps)
 		others, _ := os.ReadDir(calls)

@@ -57,9 +57,13 @@ func Main(m *testing.M, ends ...func()) {
 	os.Exit(code)
 }
 
-// Program returns the path of the built program; with STUDYFS_TEST_RACE set, built with the race detector.
+// Program returns the path of the built program; with STUDYFS_TEST_RACE set, built with the race detector. STUDYFS_TEST_PROGRAM names one
+// that was built before: linking takes seconds, in every package anew.
 func Program(t testing.TB) string {
 	t.Helper()
+	if built := os.Getenv("STUDYFS_TEST_PROGRAM"); built != "" {
+		return built
+	}
 	program.once.Do(func() {
 		args := []string{"build", "-o", program.path}
 		if os.Getenv("STUDYFS_TEST_RACE") != "" {
