@@ -56,7 +56,8 @@ func failEach(t *testing.T, which []int, times int, fault error) {
 	if testing.Short() {
 		n, step = len(t.Name())%5, 5
 	}
-	for ; !failAt(t, which, n, times, fault) && !t.Failed(); n += step {
+	for !failAt(t, which, n, times, fault) && !t.Failed() {
+		n += step
 	}
 }
 

@@ -156,7 +156,7 @@ func TestLastingFaults(t *testing.T) {
 					t.Errorf("a file of %d bytes, %v", len(all), err)
 				}
 				b.ClearFaults()
-				within(t, time.Minute, "the folder is whole", func() bool {
+				within(t, "the folder is whole", func() bool {
 					all, err := os.ReadDir(gps)
 					if err == nil && len(all) != 48 {
 						t.Fatalf("a listing of %d files of 48", len(all))
@@ -232,7 +232,7 @@ func TestMaintenance(t *testing.T) {
 	check("after a restart")
 	beiwetest.AddHour(b.Server, harness.BeiweStudyID, b.People[0], "gps", b.End.Add(30*time.Hour), 1)
 	b.ClearFaults()
-	within(t, time.Minute, "the study is whole, with what came meanwhile", func() bool {
+	within(t, "the study is whole, with what came meanwhile", func() bool {
 		_, err := os.ReadDir(cold)
 		return err == nil && len(names(t, filepath.Join(dir, warm, "gps"))) == 49
 	})

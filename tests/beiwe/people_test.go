@@ -66,7 +66,7 @@ func TestRequestsThroughTheMount(t *testing.T) {
 		t.Errorf("720 hours in order: %d requests", data)
 	}
 	e.Exec("ls", "-lR", dir)
-	within(t, time.Minute, "one refreshing", func() bool { return len(b.Log()) > 0 })
+	within(t, "one refreshing", func() bool { return len(b.Log()) > 0 })
 	b.Requests()
 	e.Exec("ls", "-lR", dir)
 	time.Sleep(2100 * time.Millisecond)
@@ -272,7 +272,7 @@ func TestInterruptedListing(t *testing.T) {
 	if err := ls.Start(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, time.Minute, "status tells of it", func() bool {
+	within(t, "status tells of it", func() bool {
 		_, status := serverOf(t, e)
 		return strings.Contains(status, `"fetching"`) && strings.Contains(status, `"gps"`)
 	})
@@ -284,7 +284,7 @@ func TestInterruptedListing(t *testing.T) {
 		t.Errorf("Ctrl-C took %v", took)
 	}
 	b.ClearFaults()
-	within(t, time.Minute, "the fetch has ended", func() bool {
+	within(t, "the fetch has ended", func() bool {
 		_, status := serverOf(t, e)
 		return !strings.Contains(status, `"fetching"`)
 	})
@@ -310,7 +310,7 @@ func TestKeysAreRevoked(t *testing.T) {
 	b.Compare(dir)
 	file := filepath.Join(dir, harness.BeiweStudy, b.People[0], "gps", harness.Hour(b.End))
 	b.RevokeKey(harness.BeiweAccess)
-	within(t, time.Minute, "cached files are refused", func() bool {
+	within(t, "cached files are refused", func() bool {
 		_, err := os.ReadFile(file)
 		return errors.Is(err, syscall.EACCES)
 	})
@@ -327,7 +327,7 @@ func TestKeysAreRevoked(t *testing.T) {
 		t.Errorf("%d notices:\n%s", n, raw)
 	}
 	b.AddKey(harness.BeiweAccess, harness.BeiweSecret)
-	within(t, time.Minute, "the mount works again", func() bool {
+	within(t, "the mount works again", func() bool {
 		_, err := os.ReadFile(file)
 		return err == nil
 	})
@@ -361,7 +361,7 @@ func TestOpenFileKeepsItsVersion(t *testing.T) {
 	}
 	defer f.Close()
 	beiwetest.AddHour(b.Server, harness.BeiweStudyID, b.People[0], "gps", at, 9)
-	within(t, time.Minute, "the new hour is seen", func() bool {
+	within(t, "the new hour is seen", func() bool {
 		now, err := os.ReadFile(path)
 		return err == nil && !bytes.Equal(now, before)
 	})
@@ -388,12 +388,12 @@ func TestLateHoursInASurveysFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	beiwetest.AddHour(b.Server, harness.BeiweStudyID, b.People[0], "survey_timings", at, 5)
-	within(t, time.Minute, "the rewritten hour is seen", func() bool {
+	within(t, "the rewritten hour is seen", func() bool {
 		now, err := os.Stat(filepath.Join(folder, old))
 		return err == nil && now.Size() != info.Size()
 	})
 	beiwetest.AddHour(b.Server, harness.BeiweStudyID, b.People[0], "survey_timings", at.Add(3*time.Hour), 5)
-	within(t, time.Minute, "the new hour is listed", func() bool {
+	within(t, "the new hour is listed", func() bool {
 		return strings.Contains(strings.Join(names(t, folder), " "), harness.Hour(at.Add(3*time.Hour)))
 	})
 	b.Compare(dir)
