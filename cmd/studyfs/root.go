@@ -59,7 +59,7 @@ func (a *app) rootCommand() *cobra.Command {
 				return nil
 			}
 			f := &failure{What: args[0], Why: "no such command", Do: "studyfs --help lists them", Code: exitUsage}
-			if near := nearest(args[0], []string{"demo", "mount", "run", "umount", "status", "uploads", "restore", "audit", "mb", "export", "cat", "cache", "deid", "config", "version"}); near != "" {
+			if near := nearest(args[0], []string{"demo", "mount", "run", "umount", "status", "uploads", "restore", "audit", "mb", "export", "cat", "cache", "deid", "doctor", "config", "version"}); near != "" {
 				f.Do = "did you mean studyfs " + near + "?\n" + f.Do
 			} else if strings.Contains(args[0], ":") {
 				f.Do = "did you mean studyfs mount " + args[0] + " DIR?\n" + f.Do
@@ -76,7 +76,7 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.StringVar(&a.given.file, "config", "", "configuration file (default: studyfs/config.toml in the XDG config directory)")
 	a.given.register(flags, newConfig())
 	root.AddCommand(a.demoCommand(), a.mountCommand(), a.runCommand(), a.umountCommand(), a.statusCommand(), a.uploadsCommand(), a.restoreCommand(), a.auditCommand(), a.mbCommand(),
-		a.exportCommand(), a.catCommand(), a.cacheCommand(), a.deidCommand(), a.configCommand(), a.versionCommand())
+		a.exportCommand(), a.catCommand(), a.cacheCommand(), a.deidCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand())
 	return root
 }
 
