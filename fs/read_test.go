@@ -120,11 +120,11 @@ func TestKilledReaderIsGone(t *testing.T) {
 		start := time.Now()
 		reader.Process.Kill()
 		reader.Wait()
-		if took := time.Since(start); took > time.Second {
+		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%s: gone after %v", name, took)
 		}
 		for name == "small" && m.do("left", ".") == "0" { // nobody wants it any more: the fetch ends, too
-			if time.Since(start) > time.Second {
+			if time.Since(start) > time.Minute {
 				t.Fatal("the fetch goes on")
 			}
 			time.Sleep(10 * time.Millisecond)

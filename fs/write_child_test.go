@@ -77,7 +77,7 @@ func (l *lab) do(cmd []string) string {
 	case "upload":
 		return fmt.Sprint(l.upload())
 	case "wait":
-		ctx, cancel := context.WithTimeout(testContext(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(testContext(), time.Minute)
 		defer cancel()
 		return fmt.Sprint(l.stage.Wait(ctx, ""))
 	case "objects":

@@ -316,7 +316,7 @@ func TestRefusedKeysAreOneTrouble(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 		}
 		return refuse.Load()
-	}}, quick, func(o *Options) {
+	}}, func(o *Options) {
 		key, err := ParseKey("https://lab.blob.core.windows.net/study?" + token)
 		if err != nil {
 			t.Fatal(err)

@@ -55,7 +55,7 @@ func TestWaitSkipsTheQuiet(t *testing.T) {
 // With Remote, close returns when the file is stored, and the handle can go on writing.
 func TestRemoteCloseWaits(t *testing.T) {
 	b := newBench(t, func(o *Options) { o.Quiet, o.Durability = time.Hour, Remote })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	go b.store(ctx)
 	f := b.write("a", "one")

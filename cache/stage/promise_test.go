@@ -441,7 +441,7 @@ func handedOut(t testing.TB, s *Stage, is map[ID]found) error {
 			due[id] = true
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s.Hasten()
 	for len(due) > 0 {

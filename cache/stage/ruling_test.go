@@ -499,7 +499,7 @@ func TestACrashNeverLetsTheOriginalOut(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 			if there {
 				cancel()
-				ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
+				ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
 			}
 			if j, err := after.Next(ctx); err == nil {
 				handed++

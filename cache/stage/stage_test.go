@@ -76,7 +76,7 @@ func (b *bench) file(name, text string) ID {
 
 func (b *bench) job() *Job {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
 	defer cancel()
 	j, err := b.Next(ctx)
 	b.must(err)

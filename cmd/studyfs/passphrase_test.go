@@ -45,7 +45,7 @@ func echoes(terminal *os.File) bool {
 }
 
 func waitForSilence(terminal *os.File) {
-	for begin := time.Now(); echoes(terminal) && time.Since(begin) < 10*time.Second; {
+	for begin := time.Now(); echoes(terminal) && time.Since(begin) < time.Minute; {
 		time.Sleep(time.Millisecond)
 	}
 }

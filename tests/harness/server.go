@@ -132,7 +132,7 @@ func startGateway() {
 			HealthPath: "/health", MaxConnections: 1000, MaxRequests: 1000, MultipartMaxParts: 10000,
 		})
 	}()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if resp, err := http.Get(theGateway.url + "/health"); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {

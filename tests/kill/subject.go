@@ -98,7 +98,7 @@ func (s *Rclone) Mount(t testing.TB) {
 	cmd, ended := s.cmd, make(chan struct{})
 	s.ended = ended
 	go func() { cmd.Wait(); close(ended) }()
-	for deadline := time.Now().Add(30 * time.Second); !harness.Mounted(s.Dir()); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !harness.Mounted(s.Dir()); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("rclone does not mount")
 		}
