@@ -45,7 +45,7 @@ func (s *Store) MakeRoom(n int64) {
 // as it was, since there is no room for it or the local disk refuses; the caller may remove it. It reads the file
 // once, for its checksums.
 func (s *Store) Adopt(e backends.Entry, path string) bool {
-	if e.Dir || e.Link != "" || e.Size <= 0 || e.Size > min(s.cache.usage.limit, maxCached) || !s.disk.usable(s.now()) {
+	if !s.adoptable(e) {
 		return false
 	}
 	file, err := os.Open(path)
@@ -61,6 +61,15 @@ func (s *Store) Adopt(e backends.Entry, path string) bool {
 		return ok
 	}
 	return s.adoptCopy(id, e.Size, file) && os.Remove(path) == nil
+}
+
+// AdoptBytes is Adopt of bytes that do not lie there as a file. It copies e.Size of them, and reads nothing after it has returned.
+func (s *Store) AdoptBytes(e backends.Entry, r io.ReaderAt) bool {
+	return s.adoptable(e) && s.adoptCopy(s.idOf(e), e.Size, r)
+}
+
+func (s *Store) adoptable(e backends.Entry) bool {
+	return !e.Dir && e.Link == "" && e.Size > 0 && e.Size <= min(s.cache.usage.limit, maxCached) && s.disk.usable(s.now())
 }
 
 // adoptWhole renames a file into place. Not done: it has to be copied, because it must be sealed, is in use, or lies on another file system.

@@ -45,6 +45,7 @@ type setup struct {
 	Many             int // files many/00000000 … beside them
 	XAttrs, Writable bool
 	NoPassthrough    bool
+	StageKey         []byte
 	User             int // who serves; 0: root
 	TTL              time.Duration
 	Deaf             bool     // nobody tells the kernel of changes

@@ -82,7 +82,7 @@ func (p *passthrough) probe(o Options, s *fuse.Server) {
 func (o Options) localDirs() []string {
 	dirs := []string{o.CacheDir}
 	for _, t := range o.Trees {
-		if t.StageDir != "" && !slices.Contains(dirs, t.StageDir) {
+		if t.StageDir != "" && !t.Stage.Encrypted() && !slices.Contains(dirs, t.StageDir) {
 			dirs = append(dirs, t.StageDir)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"studyfs/backends"
 	"studyfs/cache/stage"
@@ -170,7 +169,7 @@ func emptied(f *stage.File) error {
 
 // handle decides how the bytes will flow, as for a stored version.
 func (s *staged) handle(f *stage.File, writable bool) (fusefs.FileHandle, uint32) {
-	h := stagedHandle{s: s, f: f, flow: s.open.enter(s.o.t.fs.pass.wanted())}
+	h := stagedHandle{s: s, f: f, flow: s.open.enter(s.o.t.fs.pass.wanted() && f.Local() != nil)}
 	s.hold(f)
 	how := uint32(0)
 	if !writable {
@@ -310,7 +309,7 @@ func (h *stagedHandle) Allocate(ctx context.Context, off, size uint64, mode uint
 
 // Lseek finds data and holes.
 func (h *stagedHandle) Lseek(_ context.Context, off uint64, whence uint32) (uint64, syscall.Errno) {
-	at, err := unix.Seek(int(h.f.Local().Fd()), int64(off), int(whence))
+	at, err := h.f.Seek(int64(off), int(whence))
 	return uint64(max(at, 0)), errno(err)
 }
 

@@ -44,7 +44,7 @@ func (s *server) openLab(c *cache.Cache, name, dir string) (Tree, error) {
 		quiet = time.Millisecond
 	}
 	l.stage, err = stage.Open(stage.Options{
-		Dir: filepath.Join(dir, "stage"), Reserve: -1, Quiet: quiet, Quota: s.o.Quota,
+		Dir: filepath.Join(dir, "stage"), Reserve: -1, Quiet: quiet, Quota: s.o.Quota, Key: s.o.StageKey,
 		Changed: func(c backends.Change) { s.fs.Changed(name, c) },
 	})
 	if err != nil {
@@ -53,7 +53,7 @@ func (s *server) openLab(c *cache.Cache, name, dir string) (Tree, error) {
 	if s.o.Eager {
 		u := stage.NewUploader(stage.UploaderOptions{
 			Stage: l.stage, Dst: l.src, Listed: l.store.Put, Gone: l.store.Gone,
-			Stored: func(e backends.Entry, local string) bool { return l.store.Adopt(e, local) },
+			Stored: func(e backends.Entry, local string) bool { return l.store.Adopt(e, local) }, StoredBytes: l.store.AdoptBytes,
 		})
 		go u.Run(testContext()) // ends with the process
 	}
@@ -160,5 +160,10 @@ func (l *lab) put(j *stage.Job) error {
 		return errors.Join(err, j.Fail(err.Error()))
 	}
 	l.store.Put(e)
-	return j.Stored(e, func(local string, e backends.Entry) bool { return l.store.Adopt(e, local) })
+	return j.Stored(e, func(local string, e backends.Entry) bool {
+		if local == "" {
+			return l.store.AdoptBytes(e, j.Body())
+		}
+		return l.store.Adopt(e, local)
+	})
 }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ways runs a test with the kernel writing to local files itself and with every write a request.
+// ways runs a test with the kernel writing to local files itself, with every write a request, and with staged files that are encrypted.
 func ways(t *testing.T, o setup, f func(t *testing.T, m *mounted)) {
 	t.Helper()
 	o.Lab = true
@@ -20,6 +20,10 @@ func ways(t *testing.T, o setup, f func(t *testing.T, m *mounted)) {
 			f(t, mount(t, o))
 		})
 	}
+	t.Run("encrypted", func(t *testing.T) {
+		o.NoPassthrough, o.StageKey = false, bytes.Repeat([]byte("k"), 32)
+		f(t, mount(t, o))
+	})
 }
 
 // What is written can be read at once, while it is open, after it is closed, and after it was stored.

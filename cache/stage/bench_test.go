@@ -18,7 +18,7 @@ import (
 func BenchmarkDurableClose(b *testing.B) {
 	body := bytes.Repeat([]byte("studyfs "), 2048)
 	b.Run("stage", func(b *testing.B) {
-		s, err := Open(Options{Dir: filepath.Join(b.TempDir(), "stage"), Quiet: time.Hour, Reserve: -1})
+		s, err := Open(Options{Dir: filepath.Join(b.TempDir(), "stage"), Quiet: time.Hour, Reserve: -1, Key: testKey()})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -63,8 +63,10 @@ var errShort = errors.New("short write")
 // disk is the one place where a stage touches the local disk, but for what the kernel writes into staged files by itself. Tests see
 // each call before it happens and may fail it.
 type disk struct {
-	dir  string
-	hook func(op) error
+	dir    string
+	hook   func(op) error
+	keys   *ciphers // nil: the stage lies there in clear
+	vaults vaults
 }
 
 func (d *disk) path(name string) string { return filepath.Join(d.dir, name) }

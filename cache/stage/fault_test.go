@@ -136,7 +136,7 @@ func lookAfterFault(t *testing.T, tree map[string]*simFile, before, after moment
 		it, ok := before.what[id]
 		if f.State == Quarantined && ok && failed.path == fileName(id) && it.dirty() {
 			f.State, f.Name = Staged, it.name
-			raw, err := os.ReadFile(dir + "/" + fileName(id))
+			raw, err := readStaged(dir + "/" + fileName(id))
 			if err != nil {
 				return err.Error()
 			}
@@ -202,7 +202,7 @@ func TestAWriteWithinOneTickIsSeen(t *testing.T) {
 		return n.ID, f
 	}
 	id, f := copied("b")
-	l, err := lookAt(f.Local())
+	l, err := f.f.look()
 	if err != nil {
 		t.Fatal(err)
 	}

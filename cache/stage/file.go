@@ -14,7 +14,7 @@ import (
 type File struct {
 	s     *Stage
 	it    *item
-	f     *os.File
+	f     *blob
 	write bool
 	once  sync.Once
 }
@@ -24,7 +24,7 @@ func (f *File) ID() ID { return f.it.id }
 
 // Info is a snapshot with the size as it is now. It works for what was renamed, removed or stored meanwhile, too.
 func (f *File) Info() Info {
-	l, err := lookAt(f.f)
+	l, err := f.f.look()
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	if err == nil {
@@ -33,8 +33,16 @@ func (f *File) Info() Info {
 	return f.it.info()
 }
 
-// Local is the staged file itself, for the kernel to read and write: the File's until Close.
-func (f *File) Local() *os.File { return f.f }
+// Local is the staged file itself, for the kernel to read and write: the File's until Close. Nil where it is encrypted.
+func (f *File) Local() *os.File {
+	if f.f.v != nil {
+		return nil
+	}
+	return f.f.f
+}
+
+// Seek is lseek(2) with SEEK_DATA and SEEK_HOLE. It moves nothing.
+func (f *File) Seek(off int64, whence int) (int64, error) { return f.f.seek(off, whence) }
 
 // ReadAt reads like [os.File.ReadAt].
 func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
@@ -44,11 +52,11 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.s.room.admit(int64(len(p))); err != nil {
 		return 0, err
 	}
-	return f.s.disk.writeAt(fileName(f.it.id), f.f, p, off)
+	return f.f.WriteAt(p, off)
 }
 
 // Truncate sets the size.
-func (f *File) Truncate(size int64) error { return f.s.disk.truncate(fileName(f.it.id), f.f, size) }
+func (f *File) Truncate(size int64) error { return f.f.truncate(size) }
 
 // Allocate is fallocate(2).
 func (f *File) Allocate(off, n int64, mode uint32) error {
@@ -58,7 +66,7 @@ func (f *File) Allocate(off, n int64, mode uint32) error {
 			return err
 		}
 	}
-	return f.s.disk.allocate(fileName(f.it.id), f.f, mode, off, n)
+	return f.f.allocate(mode, off, n)
 }
 
 // Flush is close(2): what is there is sealed, so that it survives any crash. With Remote it returns when that is stored at the source, or
@@ -98,7 +106,7 @@ func (f *File) Close() error {
 
 func (f *File) close() error {
 	s, it := f.s, f.it
-	l, lookErr := lookAt(f.f)
+	l, lookErr := f.f.look()
 	s.mu.Lock()
 	if lookErr == nil {
 		s.saw(it, l)
@@ -155,7 +163,7 @@ func (s *Stage) OpenFile(ctx context.Context, id ID, write bool) (*File, error) 
 	it.count(write, 1)
 	it.opened = true
 	s.mu.Unlock()
-	f, err := s.disk.open(fileName(id), false)
+	f, err := s.openItem(it)
 	if err != nil {
 		s.mu.Lock()
 		it.count(write, -1)

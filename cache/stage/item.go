@@ -93,6 +93,8 @@ type item struct {
 	changed  time.Time
 	target   string
 	base     backends.Entry
+	locked   bool   // its file is encrypted
+	epoch    uint64 // of an encrypted file: up to where it is sealed
 	state    State
 	why      string
 	warnings []string
@@ -225,6 +227,7 @@ func (it *item) record() *itemRecord {
 		ID: it.id, Name: it.name, What: it.kind, Touch: it.touch, Undo: it.undo, Attr: attrToRecord(it.attr), Changed: nanos(it.changed), Target: it.target,
 		Wrote: it.wrote, Base: entryToRecord(it.base), Sealed: it.sealed, Copied: it.copied, Why: it.why, Maybe: it.maybe, Tried: it.tried, Sum: it.sum, Resume: it.resume,
 	}
+	r.Locked, r.Epoch = it.locked, it.epoch
 	r.Gated, r.Ruled, r.Scrub = it.gated, it.ruled, it.scrub
 	switch it.state {
 	case Conflict, Parked, Failed, Orphan, Quarantined:
@@ -241,6 +244,7 @@ func (r *itemRecord) restored() *item {
 		id: r.ID, kind: r.What, touch: r.Touch, undo: r.Undo, name: r.Name, attr: r.Attr.attr(), changed: fromNanos(r.Changed), target: r.Target,
 		wrote: r.Wrote, base: r.Base.entry(), sealed: r.Sealed, copied: r.Copied, why: r.Why, maybe: r.Maybe, tried: r.Tried, resume: r.Resume, state: Staged,
 	}
+	it.locked, it.epoch = r.Locked, r.Epoch
 	it.gated, it.ruled, it.scrub, it.warnings = r.Gated, r.Ruled, r.Scrub, r.Warnings
 	switch {
 	case r.Undo && r.Sealed != nil:

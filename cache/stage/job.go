@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc64"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -30,8 +29,8 @@ type Job struct {
 
 	s      *Stage
 	it     *item
-	file   *os.File // what goes out: the staged file, or what was made of it
-	mark   mark     // of the staged file
+	file   *blob // what goes out: the staged file, or what was made of it
+	mark   mark  // of the staged file
 	scrub  *scrubbed
 	same   bool            // the target has what this would become: nothing is made, and nothing sent
 	ctx    context.Context //nolint:containedctx // of this job, ended by whoever changes the item
@@ -50,8 +49,13 @@ func (s *Stage) newJob(it *item) *Job {
 // Context ends when the item is opened for writing, renamed or removed, and with the Stage: then the job is to be released.
 func (j *Job) Context() context.Context { return j.ctx }
 
-// Body is the staged file, nil unless there are bytes to send. It is the Job's until it ends.
-func (j *Job) Body() *os.File { return j.file }
+// Body is what is to be sent, nil unless there are bytes. It is the Job's until it ends.
+func (j *Job) Body() io.ReaderAt {
+	if j.file == nil {
+		return nil
+	}
+	return j.file
+}
 
 // prepare makes a job ready to be handed out. false: there is nothing to do now, and the job has ended.
 func (s *Stage) prepare(j *Job) bool {
@@ -110,7 +114,7 @@ func (j *Job) fill() {
 func (s *Stage) refresh(j *Job, r *itemRecord, seq uint64) {
 	j.it.sealing.Lock()
 	defer j.it.sealing.Unlock()
-	f, err := s.disk.open(fileName(r.ID), false)
+	f, err := s.openItem(j.it)
 	if err == nil {
 		err = errors.Join(s.keep(j.it, f, r, seq), f.Close())
 	}
@@ -125,7 +129,7 @@ func (s *Stage) refresh(j *Job, r *itemRecord, seq uint64) {
 
 // prepareFile seals and sums what is to be sent.
 func (s *Stage) prepareFile(j *Job) error {
-	f, err := s.disk.open(fileName(j.it.id), false)
+	f, err := s.openItem(j.it)
 	if err != nil {
 		return fmt.Errorf("staged file: %w", err)
 	}
@@ -147,7 +151,7 @@ func (s *Stage) prepareFile(j *Job) error {
 			return err
 		}
 	}
-	l, err := lookAt(f)
+	l, err := f.look()
 	if err != nil {
 		return err
 	}
@@ -168,8 +172,8 @@ var errMoved = errors.New("it is still being written")
 // nvme is the polynomial of CRC-64/NVME, reversed, as S3 has it.
 const nvme = 0x9a6c9329ac4bc9b5
 
-func sumOf(ctx context.Context, f *os.File) (*uint64, error) {
-	l, err := lookAt(f)
+func sumOf(ctx context.Context, f *blob) (*uint64, error) {
+	l, err := f.look()
 	if err != nil {
 		return nil, err
 	}
@@ -286,7 +290,7 @@ func (j *Job) Sent(n int64) {
 }
 
 // Stored says that the target has it, as e. When that is durable, adopt, if not nil, is offered the local file: if it takes it, it has moved
-// it or linked it to another place. After that the stage has nothing of it any more, but for what it remembers.
+// it or linked it to another place. Where that is encrypted, local is "" and Body can be read. After that the stage has nothing of it any more, but for what it remembers.
 func (j *Job) Stored(e backends.Entry, adopt func(local string, e backends.Entry) bool) error {
 	s, it := j.s, j.it
 	s.mu.Lock()
@@ -301,10 +305,11 @@ func (j *Job) Stored(e backends.Entry, adopt func(local string, e backends.Entry
 	s.mu.Unlock()
 	err := s.journal.wait(seq, true)
 	if local := j.adoptable(); err == nil && local != "" && adopt != nil {
-		if err := s.disk.unlabel(local); err != nil {
-			s.log.Warn("the label of a stored file cannot be removed", "err", cause(err))
+		if j.file.v != nil {
+			adopt("", e)
+		} else {
+			s.offer(local, e, adopt)
 		}
-		adopt(s.disk.path(local), e)
 	}
 	j.finish()
 	if err != nil {
@@ -313,6 +318,14 @@ func (j *Job) Stored(e backends.Entry, adopt func(local string, e backends.Entry
 	s.erase(it)
 	s.changed(j.Name)
 	return nil
+}
+
+// offer gives up a local file to whoever takes it.
+func (s *Stage) offer(local string, e backends.Entry, adopt func(local string, e backends.Entry) bool) {
+	if err := s.disk.unlabel(local); err != nil {
+		s.log.Warn("the label of a stored file cannot be removed", "err", cause(err))
+	}
+	adopt(s.disk.path(local), e)
 }
 
 // leave takes a stored item out of the stage. The caller holds mu.

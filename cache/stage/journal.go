@@ -53,7 +53,7 @@ func newJournal(d *disk, log *slog.Logger) *journal {
 func (j *journal) add(r record) uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	b, err := r.encode(j.queue, j.seq+1, j.synced)
+	b, err := j.disk.keys.encode(r, j.queue, j.seq+1, j.synced)
 	if err != nil {
 		j.spoil(err)
 		return j.seq

@@ -20,11 +20,14 @@ const (
 
 // load makes the state from what is on the disk.
 func (s *Stage) load() error {
-	if err := s.keepHeader(); err != nil {
-		return err
-	}
 	raw, err := s.disk.readAll(journalName)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if s.disk.keys == nil && sealedJournal(raw) { // the header has been lost
+		return ErrNoKey
+	}
+	if err := s.keepHeader(); err != nil {
 		return err
 	}
 	found := make(chan listing, 1)
@@ -32,7 +35,9 @@ func (s *Stage) load() error {
 		files, others, err := s.disk.list(filesDir)
 		found <- listing{files, others, err}
 	}()
-	l := &loader{s: s, log: replay(raw), last: map[ID]uint64{}, ended: map[ID]uint64{}, files: map[ID]bool{}, scrubs: map[ID]bool{}, sidecars: map[ID]bool{}}
+	l := &loader{
+		s: s, log: s.disk.keys.replay(raw), last: map[ID]uint64{}, ended: map[ID]uint64{}, files: map[ID]bool{}, scrubs: map[ID]bool{}, sidecars: map[ID]bool{},
+	}
 	l.apply()
 	if err := l.scan(<-found); err != nil {
 		return err
@@ -42,31 +47,8 @@ func (s *Stage) load() error {
 	s.journal.snapshot = s.snapshot
 	s.journal.seq = l.seq
 	s.journal.written, s.journal.synced = l.seq, l.seq
+	l.lockRest()
 	return l.begin(raw)
-}
-
-// keepHeader notes what this is a stage of.
-func (s *Stage) keepHeader() error {
-	old, err := s.disk.readAll(headerName)
-	if err == nil && string(old) == s.o.Target {
-		return nil
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := s.disk.replace(headerName, []byte(s.o.Target)); err != nil && !full(err) {
-		return err
-	}
-	return nil
-}
-
-// Target returns what the stage in dir was opened for, without opening it.
-func Target(dir string) (string, error) {
-	raw, err := os.ReadFile((&disk{dir: dir}).path(headerName))
-	if err != nil {
-		return "", fmt.Errorf("stage: %w", err)
-	}
-	return string(raw), nil
 }
 
 // loader is one load.
@@ -79,6 +61,7 @@ type loader struct {
 	files    map[ID]bool   // items whose file is there
 	scrubs   map[ID]bool   // what was made to be sent in the place of files
 	sidecars map[ID]bool   // items that have one
+	left     int           // what could not be encrypted
 }
 
 // closed reports whether the journal is whole and ended with Close. Then it alone tells all, which is many times faster than to look at each
@@ -228,7 +211,7 @@ func (l *loader) label(id ID) {
 	if err == nil && len(raw) == 0 {
 		return
 	}
-	r, n := decodeRecord(raw)
+	r, n := l.s.disk.keys.decode(raw)
 	if err != nil || n == 0 || r.Item == nil || r.Item.ID != id {
 		l.s.log.Warn("the label of a staged file cannot be understood; the journal is believed", "id", id)
 		return
@@ -238,7 +221,7 @@ func (l *loader) label(id ID) {
 
 func (l *loader) sidecar(id ID, name string) {
 	raw, err := l.s.disk.readAll(filesDir + "/" + name)
-	r, n := decodeRecord(raw)
+	r, n := l.s.disk.keys.decode(raw)
 	if err != nil || n == 0 || r.Item == nil || r.Item.ID != id {
 		l.quarantine(name)
 		return
@@ -254,7 +237,7 @@ func (l *loader) believe(id ID, r numbered) {
 	}
 	if at, had := l.last[id]; had && at > seq { // of the same number, the journal is older: this was written after that record
 		if it := l.s.items[id]; it != nil && it.sealed == nil { // the record that said so is lost
-			it.sealed = r.Item.Sealed
+			it.sealed, it.epoch = r.Item.Sealed, r.Item.Epoch
 		}
 		return
 	}
@@ -304,7 +287,11 @@ func (l *loader) settleFile(it *item) bool {
 		it.state, it.why = Quarantined, whyLost
 		return true
 	}
-	seen, err := l.s.disk.look(fileName(it.id))
+	if err := l.lockFile(it); err != nil {
+		it.state, it.why = Quarantined, whyUnreadable
+		return true
+	}
+	seen, err := l.s.lookItem(it)
 	if err != nil {
 		it.state, it.why = Quarantined, "its bytes cannot be read from the local disk"
 		return true
@@ -360,17 +347,20 @@ func (l *loader) begin(raw []byte) error {
 	if len(l.log.damage) > 0 {
 		l.s.log.Error("the journal of the stage was damaged; it was rebuilt from the staged files, and what may be outdated is parked", "gaps", len(l.log.damage))
 		name := fmt.Sprintf("%s/%s-%d", quarantineDir, journalName, l.seq)
-		if l.s.disk.replace(name, raw) != nil {
+		if l.s.disk.replace(name, l.s.disk.keys.aside(raw)) != nil {
 			if err := l.s.disk.rename(journalName, name); err != nil {
 				return err
 			}
 		}
 	}
-	if l.closed() && len(l.log.records) < 3*(len(l.s.items)+len(l.s.memory.byName)) { // most of it is worth keeping
+	if keys := l.s.disk.keys; (keys == nil || !keys.clear) && l.closed() && len(l.log.records) < 3*(len(l.s.items)+len(l.s.memory.byName)) { // most of it is worth keeping
 		return l.goOn()
 	}
 	_, err := j.rotate()
-	if err == nil || len(l.log.damage) > 0 || !full(err) {
+	if err == nil {
+		return l.locked()
+	}
+	if len(l.log.damage) > 0 || !full(err) {
 		return err
 	}
 	l.s.log.Warn("no room to write the journal of the stage anew; going on with the old one", slog.String("err", cause(err)))
@@ -425,10 +415,10 @@ func (s *Stage) snapshot() ([]byte, uint64) {
 	s.mu.Unlock()
 	var b []byte
 	for i, r := range all {
-		raw, err := r.encode(b, seq+uint64(i)+1, upTo) // all of it is synced before it gets its name
+		raw, err := s.disk.keys.encode(r, b, seq+uint64(i)+1, upTo) // all of it is synced before it gets its name
 		if err != nil {
 			s.log.Error("something of the stage does not fit into its journal", "err", err)
-			raw, _ = record{Kind: kindNext}.encode(b, seq+uint64(i)+1, upTo) // it fits; a missing number would look like damage
+			raw, _ = s.disk.keys.encode(record{Kind: kindNext}, b, seq+uint64(i)+1, upTo) // it fits; a missing number would look like damage
 		}
 		b = raw
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"studyfs/backends"
@@ -54,7 +53,7 @@ func (s *Stage) Children(dir string) []Info {
 // seen is a snapshot that shows what is being written just now. The caller holds mu.
 func (s *Stage) seen(it *item) Info {
 	if it.writers > 0 && it.hasFile() {
-		if l, err := s.disk.look(fileName(it.id)); err == nil {
+		if l, err := s.lookItem(it); err == nil {
 			s.saw(it, l)
 		}
 	}
@@ -62,7 +61,7 @@ func (s *Stage) seen(it *item) Info {
 }
 
 // newFile makes an empty staged file that no name leads to yet.
-func (s *Stage) newFile() (ID, *os.File, error) {
+func (s *Stage) newFile() (ID, *blob, error) {
 	s.mu.Lock()
 	if err := s.usable(); err != nil {
 		s.mu.Unlock()
@@ -70,7 +69,7 @@ func (s *Stage) newFile() (ID, *os.File, error) {
 	}
 	id := s.newID()
 	s.mu.Unlock()
-	f, err := s.disk.open(fileName(id), true)
+	f, err := s.disk.create(fileName(id), id)
 	if isNoSpace(err) {
 		err = ErrNoRoom
 	}
@@ -81,7 +80,7 @@ func (s *Stage) newFile() (ID, *os.File, error) {
 }
 
 // undoFile removes a file that got no name.
-func (s *Stage) undoFile(id ID, f *os.File) {
+func (s *Stage) undoFile(id ID, f *blob) {
 	if err := errors.Join(f.Close(), s.disk.remove(fileName(id))); err != nil {
 		s.log.Warn("a staged file that is not needed cannot be removed", "err", cause(err))
 	}
@@ -97,7 +96,7 @@ func (s *Stage) Create(name string, a Attr, base backends.Entry) (*File, error) 
 	if err != nil {
 		return nil, err
 	}
-	it := &item{id: id, kind: Regular, name: name, attr: a, base: base, state: Writing, writers: 1, opened: true}
+	it := &item{id: id, kind: Regular, locked: f.v != nil, name: name, attr: a, base: base, state: Writing, writers: 1, opened: true}
 	if err := s.publish(it); err != nil {
 		s.undoFile(id, f)
 		return nil, fmt.Errorf("create: %w", err)
@@ -186,9 +185,9 @@ func (s *Stage) Replace(ctx context.Context, e backends.Entry, a Attr, fill func
 	if err != nil {
 		return Info{}, err
 	}
-	it := &item{id: id, kind: Regular, name: e.Name, attr: a, base: e, state: Writing}
+	it := &item{id: id, kind: Regular, locked: f.v != nil, name: e.Name, attr: a, base: e, state: Writing}
 	if fill != nil {
-		l, m, err := s.fill(ctx, filler{s, id, f}, e.Size, fill)
+		l, m, err := s.fill(ctx, f, e.Size, fill)
 		if err != nil {
 			s.undoFile(id, f)
 			return Info{}, err
@@ -220,27 +219,16 @@ func (s *Stage) changedAt(e backends.Entry, a Attr) time.Time {
 }
 
 // fill makes a copy of size bytes, and returns the mark by which a change of it will show.
-func (s *Stage) fill(ctx context.Context, to filler, size int64, fill func(context.Context, io.WriterAt) error) (looked, mark, error) {
-	if err := fill(ctx, &to); err != nil {
+func (s *Stage) fill(ctx context.Context, to *blob, size int64, fill func(context.Context, io.WriterAt) error) (looked, mark, error) {
+	if err := fill(ctx, to); err != nil {
 		return looked{}, mark{}, err
 	}
-	l, err := lookAt(to.f)
+	l, err := to.look()
 	if err != nil || l.Size != size {
 		return l, mark{}, fmt.Errorf("copy to change: %w: %d bytes of %d", backends.ErrBadAnswer, l.Size, size)
 	}
-	m, err := s.disk.notch(fileName(to.id), to.f, l, 0)
+	m, err := to.notch(l, 0)
 	return l, m, err
-}
-
-// filler is a staged file while it is made.
-type filler struct {
-	s  *Stage
-	id ID
-	f  *os.File
-}
-
-func (w *filler) WriteAt(p []byte, off int64) (int, error) {
-	return w.s.disk.writeAt(fileName(w.id), w.f, p, off)
 }
 
 // SetAttr changes the attributes of something staged.
@@ -256,7 +244,7 @@ func (s *Stage) SetAttr(id ID, change func(*Attr)) (Info, error) {
 		return Info{}, err
 	}
 	if it.hasFile() { // so that a time which is set now is newer than what was written
-		if l, err := s.disk.look(fileName(id)); err == nil {
+		if l, err := s.lookItem(it); err == nil {
 			s.saw(it, l)
 		}
 	}

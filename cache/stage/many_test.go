@@ -43,7 +43,7 @@ func (c *counter) take() (calls map[opKind]int, metas int) {
 // What a close costs is what it waits for: the bytes, the label, and one sync of directory and journal, which many closes share.
 func TestSyncsPerClose(t *testing.T) {
 	c := &counter{}
-	s, err := Open(Options{Dir: filepath.Join(t.TempDir(), "stage"), Quiet: time.Hour, Reserve: -1, hook: c.hook})
+	s, err := Open(Options{Dir: filepath.Join(t.TempDir(), "stage"), Quiet: time.Hour, Reserve: -1, Key: testKey(), hook: c.hook})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestOpenAfterGoodEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := &counter{}
-		again, err := Open(Options{Dir: dir, Quiet: time.Hour, Reserve: -1, hook: c.hook})
+		again, err := Open(Options{Dir: dir, Quiet: time.Hour, Reserve: -1, Key: testKey(), hook: c.hook})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func BenchmarkMany(b *testing.B) {
 	b.Run("Open", func(b *testing.B) {
 		before := cpu()
 		for b.Loop() {
-			s, err := Open(Options{Dir: dir, Quiet: time.Hour, Reserve: -1})
+			s, err := Open(Options{Dir: dir, Quiet: time.Hour, Reserve: -1, Key: testKey()})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -134,7 +134,7 @@ func BenchmarkMany(b *testing.B) {
 		}
 		b.ReportMetric((cpu()-before).Seconds()/float64(b.N), "cpu-s/op")
 	})
-	s, err := Open(Options{Dir: dir, Quiet: time.Hour, Reserve: -1})
+	s, err := Open(Options{Dir: dir, Quiet: time.Hour, Reserve: -1, Key: testKey()})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func cpu() time.Duration {
 // fillStage makes a stage of closed files without the syncs, which here would only take time.
 func fillStage(tb testing.TB, dir string, count int) *Stage {
 	tb.Helper()
-	s, err := Open(Options{Dir: dir, Quiet: time.Hour, Reserve: -1, Durability: Relaxed})
+	s, err := Open(Options{Dir: dir, Quiet: time.Hour, Reserve: -1, Key: testKey(), Durability: Relaxed})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -179,15 +179,15 @@ func fillStage(tb testing.TB, dir string, count int) *Stage {
 			tb.Fatal(err)
 		}
 		f.WriteAt([]byte("x"), 0)
-		l, _ := lookAt(f.f)
+		l, _ := f.f.look()
 		s.mu.Lock()
 		s.saw(f.it, l)
 		f.it.sealed, f.it.state = &l.mark, Staged
 		r := f.it.record()
 		s.put(f.it)
 		s.mu.Unlock()
-		raw, _ := r.sidecar(0)
-		if err := s.disk.label(fileName(f.it.id), f.f, raw); err != nil {
+		raw, _ := s.sidecar(r, 0)
+		if err := s.disk.label(fileName(f.it.id), f.f.f, raw); err != nil {
 			tb.Fatal(err)
 		}
 		f.Close()

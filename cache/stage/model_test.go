@@ -175,12 +175,12 @@ func (m *machine) start() {
 // kill ends the process as kill -9 does, and starts it again.
 func (m *machine) kill() {
 	m.note("kill")
+	m.dst.mu.Lock() // first: nothing goes out of which the journal does not know
+	m.dst.dead = true
+	m.dst.mu.Unlock()
 	m.rec.mu.Lock()
 	m.rec.fail = func(int, op) error { return errKilled }
 	m.rec.mu.Unlock()
-	m.dst.mu.Lock()
-	m.dst.dead = true
-	m.dst.mu.Unlock()
 	m.end()
 	for _, f := range m.open {
 		f.f.Close()
@@ -212,7 +212,7 @@ func (m *machine) restarted() {
 		if !ok {
 			m.t.Fatalf("%s is lost\n%s", name, strings.Join(m.trace, "\n"))
 		}
-		b, err := os.ReadFile(filepath.Join(m.dir, fileName(n.ID)))
+		b, err := readStaged(filepath.Join(m.dir, fileName(n.ID)))
 		m.must(err)
 		m.sealed(name, string(b))
 	}
@@ -279,7 +279,7 @@ func (m *machine) writable(name string, keep bool) (f *File, text string) {
 			continue // stored meanwhile
 		}
 		m.must(err)
-		l, err := lookAt(f.Local())
+		l, err := f.f.look()
 		m.must(err)
 		b := make([]byte, l.Size)
 		_, err = f.ReadAt(b, 0)
@@ -299,7 +299,7 @@ func (m *machine) write(name string, whole, leave bool) {
 	if f == nil {
 		f, had = m.writable(name, !whole)
 	} else {
-		l, err := lookAt(f.Local())
+		l, err := f.f.look()
 		m.must(err)
 		b := make([]byte, l.Size)
 		f.ReadAt(b, 0)
@@ -326,7 +326,7 @@ func (m *machine) close(name string) {
 	if f == nil {
 		return
 	}
-	l, err := lookAt(f.Local())
+	l, err := f.f.look()
 	m.must(err)
 	b := make([]byte, l.Size)
 	f.ReadAt(b, 0)
@@ -474,7 +474,7 @@ func (m *machine) read(name string) string {
 	}
 	m.must(err)
 	defer f.Close()
-	b, err := io.ReadAll(io.NewSectionReader(f.Local(), 0, 1<<20))
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<20))
 	m.must(err)
 	return string(b)
 }
@@ -501,7 +501,7 @@ func (m *machine) finish() {
 		switch {
 		case now == text && !staged:
 		case staged && n.State == Conflict && m.moved[name]:
-			b, err := os.ReadFile(filepath.Join(m.dir, fileName(n.ID)))
+			b, err := readStaged(filepath.Join(m.dir, fileName(n.ID)))
 			m.must(err)
 			if !bytes.Equal(b, []byte(text)) {
 				m.t.Errorf("%s: the conflict keeps %q, not %q", name, b, text)

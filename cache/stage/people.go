@@ -257,15 +257,15 @@ func (s *Stage) Adopt(id ID, as string) error {
 	if err != nil {
 		return err
 	}
-	f, err := s.disk.open(fileName(id), false)
-	if err != nil {
-		return fmt.Errorf("adopt: %w", err)
-	}
 	s.mu.Lock()
 	it := s.items[id]
 	s.mu.Unlock()
 	if it == nil {
-		return f.Close()
+		return nil
+	}
+	f, err := s.openItem(it)
+	if err != nil {
+		return fmt.Errorf("adopt: %w", err)
 	}
 	return errors.Join(s.seal(it, f), f.Close())
 }

@@ -16,7 +16,7 @@ import (
 // A second process that used the same stage would upload half of what the first one writes.
 func TestOneProcessPerStage(t *testing.T) {
 	b := newBench(t, nil)
-	if _, err := Open(Options{Dir: b.dir}); !errors.Is(err, ErrLocked) {
+	if _, err := Open(Options{Dir: b.dir, Key: testKey()}); !errors.Is(err, ErrLocked) {
 		t.Fatalf("opened twice: %v", err)
 	}
 	b.must(b.Close())

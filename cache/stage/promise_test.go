@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -133,6 +132,9 @@ func (p *promised) mixed(is []byte) string {
 		if b != 0 && !slices.ContainsFunc(p.versions, func(v []byte) bool { return i < len(v) && v[i] == b }) {
 			return fmt.Sprintf("has a byte at %d that was never there", i)
 		}
+		if b == 0 && !slices.ContainsFunc(p.versions, func(v []byte) bool { return i >= len(v) || v[i] != p.versions[0][i] }) && p.versions[0][i] != 0 {
+			return fmt.Sprintf("has lost the byte at %d, which was sealed and not written to since", i)
+		}
 	}
 	return ""
 }
@@ -169,7 +171,7 @@ func openWorld(t testing.TB, dir string, rec *recorder) (*world, error) {
 }
 
 func testOptions(dir string, rec *recorder) Options {
-	o := Options{Dir: dir, Target: "s3://bucket", Reserve: -1, Quiet: time.Nanosecond}
+	o := Options{Dir: dir, Target: "s3://bucket", Key: testKey(), Reserve: -1, Quiet: time.Nanosecond}
 	if rec != nil {
 		o.hook = rec.hook
 	}
@@ -397,7 +399,7 @@ func survey(t testing.TB, dir string, rec *recorder) (map[ID]found, error) {
 	for _, n := range everything(s) {
 		f := found{Info: n}
 		if n.Kind == Regular && n.State != Quarantined {
-			if f.bytes, err = os.ReadFile(filepath.Join(dir, fileName(n.ID))); err != nil {
+			if f.bytes, err = readStaged(filepath.Join(dir, fileName(n.ID))); err != nil {
 				return nil, err
 			}
 		}

@@ -17,7 +17,7 @@ import (
 //	checksum uint32  CRC-32C of length and all that follows the checksum
 //	sequence uint64  one more than the record before it
 //	sure     uint64  up to here the journal was synced when this was written
-//	body             JSON
+//	body             JSON; in an encrypted stage a byte 1, a nonce of 12 bytes, the JSON in AES-256-GCM and a tag of 16 bytes, bound to sequence and sure
 //
 // The sequence lets replay tell a record from bytes that only look like one, and the newest sidecar from the journal. What was written since
 // the last sync may reach the disk in any order, so that a gap may be the torn end of a journal with more behind it: only a gap in what
@@ -26,6 +26,7 @@ const (
 	recordTail = 8 + 8 // of the head, behind the checksum
 	recordHead = 4 + 4 + recordTail
 	maxRecord  = 4 << 20 // the state of an upload of 10,000 parts fits
+	maxSealed  = 1 + 12 + 16
 )
 
 // recordKind is what a record says.
@@ -66,6 +67,8 @@ type itemRecord struct {
 	Wrote   int64        `json:"wrote,omitempty"`
 	Target  string       `json:"target,omitempty"`
 	Base    *entryRecord `json:"base,omitempty"`
+	Locked  bool         `json:"locked,omitempty"` // the file is encrypted
+	Epoch   uint64       `json:"epoch,omitempty"`
 	Sealed  *mark        `json:"sealed,omitempty"`
 	Copied  *mark        `json:"copied,omitempty"`
 	State   string       `json:"state,omitempty"`
@@ -114,15 +117,20 @@ type knownRecord struct {
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
-// encode appends the record to b.
-func (r record) encode(b []byte, seq, sure uint64) ([]byte, error) {
+// body is what a record says.
+func (r record) body() ([]byte, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
-		return b, fmt.Errorf("journal record: %w", err)
+		return nil, fmt.Errorf("journal record: %w", err)
 	}
 	if len(body) > maxRecord {
-		return b, fmt.Errorf("journal record of %d bytes: %w", len(body), backends.ErrTooLarge)
+		return nil, fmt.Errorf("journal record of %d bytes: %w", len(body), backends.ErrTooLarge)
 	}
+	return body, nil
+}
+
+// frame appends a record with this body to b.
+func frame(b, body []byte, seq, sure uint64) []byte {
 	at := len(b)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)+recordTail))
 	b = binary.LittleEndian.AppendUint32(b, 0)
@@ -130,7 +138,7 @@ func (r record) encode(b []byte, seq, sure uint64) ([]byte, error) {
 	b = binary.LittleEndian.AppendUint64(b, sure)
 	b = append(b, body...)
 	binary.LittleEndian.PutUint32(b[at+4:], recordSum(b[at:]))
-	return b, nil
+	return b
 }
 
 // recordSum is over the length and all behind the checksum.
@@ -139,21 +147,30 @@ func recordSum(b []byte) uint32 {
 	return crc32.Update(sum, castagnoli(), b[8:])
 }
 
-// decodeRecord reads the record at the beginning of b; n is its length, 0 if there is no whole and right one.
-func decodeRecord(b []byte) (r numbered, n int) {
+// unframe returns the body at the beginning of b; n is the length of all of it, 0 if there is no whole and right one.
+func unframe(b []byte) (body []byte, seq, sure uint64, n int) {
 	if len(b) < recordHead {
-		return r, 0
+		return nil, 0, 0, 0
 	}
 	size := int64(binary.LittleEndian.Uint32(b))
-	if size < recordTail || size > maxRecord+recordTail || size+8 > int64(len(b)) {
-		return r, 0
+	if size < recordTail || size > maxRecord+maxSealed+recordTail || size+8 > int64(len(b)) {
+		return nil, 0, 0, 0
 	}
 	b = b[:size+8]
-	if binary.LittleEndian.Uint32(b[4:]) != recordSum(b) || json.Unmarshal(b[recordHead:], &r.record) != nil {
+	if binary.LittleEndian.Uint32(b[4:]) != recordSum(b) {
+		return nil, 0, 0, 0
+	}
+	return b[recordHead:], binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:]), len(b)
+}
+
+// decode reads the record at the beginning of b; n is its length, 0 if there is no whole and right one.
+func (c *ciphers) decode(b []byte) (r numbered, n int) {
+	body, seq, sure, n := unframe(b)
+	if n == 0 || json.Unmarshal(c.body(body, seq, sure), &r.record) != nil {
 		return numbered{}, 0
 	}
-	r.seq, r.sure = binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])
-	return r, len(b)
+	r.seq, r.sure = seq, sure
+	return r, n
 }
 
 // replayed is what a journal says.
@@ -174,8 +191,8 @@ type numbered struct {
 type gap struct{ after, before uint64 }
 
 // replay reads a journal. It does not stop at damage: records behind it are found by their sequence.
-func replay(b []byte) replayed {
-	out, gaps, sure := findRecords(b)
+func (c *ciphers) replay(b []byte) replayed {
+	out, gaps, sure := c.find(b)
 	for _, g := range gaps {
 		if g.after >= sure { // never synced: nobody was told of what is missing, nor of what follows
 			out.records = out.records[:out.upTo(g.after)]
@@ -191,12 +208,12 @@ func replay(b []byte) replayed {
 	return out
 }
 
-// findRecords returns all there are, the gaps between them, and up to where they say that they were synced. Zeros at the end are room for what
+// find returns all records there are, the gaps between them, and up to where they say that they were synced. Zeros at the end are room for what
 // was to come.
-func findRecords(b []byte) (out replayed, gaps []gap, sure uint64) {
+func (c *ciphers) find(b []byte) (out replayed, gaps []gap, sure uint64) {
 	last, at, room := uint64(0), 0, len(bytes.TrimRight(b, "\x00"))
 	for at < room { // a record may end with zeros: it goes beyond
-		r, n := decodeRecord(b[at:])
+		r, n := c.decode(b[at:])
 		if n == 0 || len(out.records) > 0 && r.seq <= last {
 			if !out.torn {
 				out.valid, out.torn = at, true

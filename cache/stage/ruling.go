@@ -3,8 +3,6 @@ package stage
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 
 	"studyfs/cache/stage/gate"
@@ -102,7 +100,7 @@ func (s *Stage) ruleName(it *item, name string) *ruling {
 
 // ruleFile judges a sealed file under a name; f is open on it. What is judged is safe on the disk, so that whatever is written meanwhile,
 // through a mapping too, moves the mark: then it is errMoved. It may read all of the file, and is called without locks.
-func (s *Stage) ruleFile(it *item, name string, f *os.File) (*ruling, error) {
+func (s *Stage) ruleFile(it *item, name string, f *blob) (*ruling, error) {
 	s.mu.Lock()
 	m := it.asSealed()
 	if m == nil {
@@ -119,9 +117,9 @@ func (s *Stage) ruleFile(it *item, name string, f *os.File) (*ruling, error) {
 		r = s.ruleName(it, name)
 		r.mark = *m
 	} else {
-		r = newRuling(name, *m, s.o.Rules.Judge(name, m.Size, s.content(f)))
+		r = newRuling(name, *m, s.o.Rules.Judge(name, m.Size, f))
 	}
-	if l, err := lookAt(f); err != nil || l.mark != *m {
+	if l, err := f.look(); err != nil || l.mark != *m {
 		return nil, errors.Join(errMoved, err)
 	}
 	s.mu.Lock()
@@ -138,12 +136,9 @@ func (it *item) asSealed() *mark {
 	return it.sealed
 }
 
-// content reads what a staged file holds. Whatever looks into one does so through this.
-func (*Stage) content(f *os.File) io.ReaderAt { return f }
-
 // weigh judges a file that has been sealed, and notes what follows. ErrRefused is for the program that closes it. A file that is written to
 // at the same time is judged at the next close, and in any case before it goes out.
-func (s *Stage) weigh(it *item, f *os.File) error {
+func (s *Stage) weigh(it *item, f *blob) error {
 	s.mu.Lock()
 	name := it.name
 	unjudged := s.o.Rules == nil || it.gone || it.state == Quarantined || it.state == Orphan || it.copied != nil // the target has it as it is
@@ -297,7 +292,7 @@ func (s *Stage) foreseen(it *item, to string) (*ruling, error) {
 	if !it.hasFile() {
 		return s.ruleName(it, to), nil
 	}
-	f, err := s.disk.open(fileName(it.id), false)
+	f, err := s.openItem(it)
 	if err != nil {
 		return nil, fmt.Errorf("staged file: %w", err)
 	}

@@ -7,8 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"studyfs/cache/stage/gate/edf"
 )
@@ -23,6 +21,8 @@ type scrubbed struct {
 	Of  mark   `json:"of"`  // the staged file when it was made
 	How string `json:"how"` // by which patches
 	Sum uint64 `json:"sum"` // CRC-64/NVME of it
+
+	Locked bool `json:"locked,omitempty"` // it is encrypted
 }
 
 func scrubName(id ID) string { return fileName(id) + scrubExt }
@@ -76,7 +76,7 @@ func (m Remembered) madeOf(sum uint64, how string) bool {
 }
 
 // take has a job send another file than the staged one; nil: none.
-func (j *Job) take(f *os.File) error {
+func (j *Job) take(f *blob) error {
 	err := j.file.Close()
 	if j.file = f; err != nil {
 		return fmt.Errorf("staged file: %w", err)
@@ -109,12 +109,16 @@ func (s *Stage) setScrub(j *Job, c *scrubbed) error {
 }
 
 // reusable opens what was made earlier, if it is still that.
-func (s *Stage) reusable(ctx context.Context, c *scrubbed) *os.File {
-	f, err := s.disk.open(scrubName(c.ID), false)
+func (s *Stage) reusable(ctx context.Context, c *scrubbed) *blob {
+	var t *trust
+	if c.Locked {
+		t = &trust{}
+	}
+	f, err := s.disk.openBlob(scrubName(c.ID), c.ID, t)
 	if err != nil {
 		return nil
 	}
-	if l, err := lookAt(f); err == nil && l.Size == c.Of.Size {
+	if l, err := f.look(); err == nil && l.Size == c.Of.Size {
 		if sum, err := sumOf(ctx, f); err == nil && *sum == c.Sum {
 			return f
 		}
@@ -125,35 +129,35 @@ func (s *Stage) reusable(ctx context.Context, c *scrubbed) *os.File {
 
 // makeScrub copies the file of a job and takes out what is to be taken out. What it returns is safe on the disk, and is of exactly the bytes
 // that were judged. It may use the room that is kept free: files go out only by way of this, and would fill the disk for ever.
-func (s *Stage) makeScrub(j *Job, patches []edf.Patch) (*scrubbed, *os.File, error) {
+func (s *Stage) makeScrub(j *Job, patches []edf.Patch) (*scrubbed, *blob, error) {
 	s.mu.Lock()
 	id := s.newID()
 	s.mu.Unlock()
 	name := scrubName(id)
-	f, err := s.disk.open(name, true)
+	f, err := s.disk.create(name, id)
 	if err != nil {
 		return nil, nil, fmt.Errorf("scrubbed copy: %w", err)
 	}
-	sum, err := s.fillScrub(j, name, f, patches)
+	sum, err := s.fillScrub(j, f, patches)
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close(), s.disk.remove(name))
 	}
-	return &scrubbed{ID: id, Of: j.mark, Sum: *sum}, f, nil
+	return &scrubbed{ID: id, Of: j.mark, Sum: *sum, Locked: f.v != nil}, f, nil
 }
 
-func (s *Stage) fillScrub(j *Job, name string, f *os.File, patches []edf.Patch) (*uint64, error) {
-	if err := s.disk.copyInto(j.ctx, fileName(j.it.id), j.file, name, f, j.mark.Size); err != nil {
+func (s *Stage) fillScrub(j *Job, f *blob, patches []edf.Patch) (*uint64, error) {
+	if err := s.disk.copyInto(j.ctx, j.file, f, j.mark.Size); err != nil {
 		return nil, fmt.Errorf("scrubbed copy: %w", err)
 	}
 	for _, p := range patches {
-		if _, err := s.disk.writeAt(name, f, p.New, p.Offset); err != nil {
+		if _, err := f.WriteAt(p.New, p.Offset); err != nil {
 			return nil, fmt.Errorf("scrubbed copy: %w", err)
 		}
 	}
-	if err := errors.Join(s.disk.sync(name, f), s.disk.syncDir(filesDir)); err != nil {
+	if err := errors.Join(s.disk.sync(f.name, f.f), s.disk.syncDir(filesDir)); err != nil {
 		return nil, fmt.Errorf("scrubbed copy: %w", err)
 	}
-	if l, err := lookAt(j.file); err != nil || l.mark != j.mark {
+	if l, err := j.file.look(); err != nil || l.mark != j.mark {
 		return nil, errors.Join(errMoved, err)
 	}
 	return sumOf(j.ctx, f)
@@ -181,23 +185,13 @@ func (j *Job) adoptable() string {
 const copyPiece = 64 << 20
 
 // copyInto copies size bytes of a file into an empty one, where the file system can by sharing them.
-func (d *disk) copyInto(ctx context.Context, from string, src *os.File, to string, dst *os.File, size int64) error {
-	if err := d.before(op{kind: opCopy, path: from, to: to, size: size}); err != nil {
-		return err
-	}
-	if _, err := src.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	for left := size; left > 0; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := io.CopyN(dst, src, min(left, copyPiece)) // copy_file_range
-		if left -= n; err != nil {
+func (d *disk) copyInto(ctx context.Context, from, to *blob, size int64) error {
+	if from.v == nil && to.v == nil { // otherwise each write is asked for
+		if err := d.before(op{kind: opCopy, path: from.name, to: to.name, size: size}); err != nil {
 			return err
 		}
 	}
-	return nil
+	return to.copyFrom(from, size, ctx.Err)
 }
 
 // settleScrubs removes what was made to be sent and does not belong to an item any more, and counts what does.
@@ -205,8 +199,13 @@ func (l *loader) settleScrubs() {
 	s := l.s
 	wanted := map[ID]*item{}
 	for _, it := range s.items {
-		if it.scrub != nil {
+		if it.scrub != nil && (it.scrub.Locked || s.disk.keys == nil) { // one in clear is made anew
 			wanted[it.scrub.ID] = it
+		}
+	}
+	for _, it := range s.items {
+		if it.scrub != nil && wanted[it.scrub.ID] == nil {
+			it.scrub, it.resume = nil, nil
 		}
 	}
 	for id := range l.scrubs {

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 )
 
 // seal makes the bytes of an open file durable, and everything that is needed to find them again. It does nothing if that has been done
 // and nothing was written since.
-func (s *Stage) seal(it *item, f *os.File) error {
+func (s *Stage) seal(it *item, f *blob) error {
 	it.sealing.Lock()
 	defer it.sealing.Unlock()
-	l, err := lookAt(f)
+	l, err := f.look()
 	if err != nil {
 		return err
 	}
@@ -31,15 +30,18 @@ func (s *Stage) seal(it *item, f *os.File) error {
 	}
 	s.mu.Unlock()
 	it.notches++
-	m, err := s.disk.notch(fileName(it.id), f, l, it.notches) // before the sync: what is written after this shows
+	m, epoch, ended, err := f.beginSeal(l, it.notches) // before the sync: what is written after this shows
 	if err != nil {
 		return err
 	}
-	s.disk.begin(f)
-	if err := s.disk.sync(fileName(it.id), f); err != nil {
+	durable := false
+	defer func() { ended(durable) }()
+	s.disk.begin(f.f)
+	if err := s.disk.sync(f.name, f.f); err != nil {
 		return s.spoil(it, err)
 	}
-	return s.confirm(it, m, f)
+	durable = true // and found in what is there, though the rest may fail
+	return s.confirm(it, m, epoch, f)
 }
 
 // spoil puts an item aside whose bytes the disk did not take: a second sync would succeed and prove nothing.
@@ -62,7 +64,7 @@ func (s *Stage) spoil(it *item, err error) error {
 }
 
 // confirm writes down that an item is sealed: beside its bytes first, then in the journal. The caller holds sealing.
-func (s *Stage) confirm(it *item, m mark, f *os.File) error {
+func (s *Stage) confirm(it *item, m mark, epoch uint64, f *blob) error {
 	s.mu.Lock()
 	if err := s.usable(); err != nil {
 		s.mu.Unlock()
@@ -70,7 +72,7 @@ func (s *Stage) confirm(it *item, m mark, f *os.File) error {
 	}
 	r, seq := it.record(), s.journal.newest()
 	s.mu.Unlock()
-	r.Sealed, r.Copied = &m, nil
+	r.Sealed, r.Copied, r.Epoch = &m, nil, epoch
 	if err := s.keep(it, f, r, seq); err != nil {
 		return fmt.Errorf("seal: %w", err)
 	}
@@ -80,7 +82,7 @@ func (s *Stage) confirm(it *item, m mark, f *os.File) error {
 		s.dropSidecar(it)
 		return nil
 	}
-	it.sealed, it.copied = &m, nil
+	it.sealed, it.copied, it.epoch = &m, nil, epoch
 	if it.state == Writing || it.state == Failed {
 		it.state, it.why = Staged, ""
 	}
@@ -94,16 +96,16 @@ func (s *Stage) confirm(it *item, m mark, f *os.File) error {
 // keep writes beside the bytes of an item, which are durable, what is needed to find them without the journal: as a label, an extended
 // attribute of the file itself, or where that cannot be, as a sidecar. What is written last is as durable as the bytes. The caller holds
 // sealing.
-func (s *Stage) keep(it *item, f *os.File, r *itemRecord, seq uint64) error {
-	raw, err := r.sidecar(seq)
+func (s *Stage) keep(it *item, f *blob, r *itemRecord, seq uint64) error {
+	raw, err := s.sidecar(r, seq)
 	if err != nil {
 		return err
 	}
-	if it.sidecar || len(raw) > maxLabel || s.disk.label(fileName(it.id), f, raw) != nil {
+	if it.sidecar || len(raw) > maxLabel || s.disk.label(f.name, f.f, raw) != nil {
 		it.sidecar = true // for good: of the two, the newer must be the one that is written
 		return s.writeSidecar(r, seq)
 	}
-	err = s.disk.syncAll(fileName(it.id), f)
+	err = s.disk.syncAll(f.name, f.f)
 	switch {
 	case isNoSpace(err):
 		it.sidecar = true
@@ -115,13 +117,13 @@ func (s *Stage) keep(it *item, f *os.File, r *itemRecord, seq uint64) error {
 }
 
 // sidecar is the content of one, and of a label.
-func (r *itemRecord) sidecar(seq uint64) ([]byte, error) {
-	return record{Kind: kindPut, ID: r.ID, Item: r}.encode(nil, seq, 0)
+func (s *Stage) sidecar(r *itemRecord, seq uint64) ([]byte, error) {
+	return s.disk.keys.encode(record{Kind: kindPut, ID: r.ID, Item: r}, nil, seq, 0)
 }
 
 // writeSidecar replaces an item's sidecar; its name is durable after the directory is synced, which the journal does.
 func (s *Stage) writeSidecar(r *itemRecord, seq uint64) error {
-	raw, err := r.sidecar(seq)
+	raw, err := s.sidecar(r, seq)
 	if err != nil {
 		return err
 	}

@@ -62,6 +62,7 @@ type Options struct {
 	Dir        string                    // made with 0700; used by one process at a time
 	Target     string                    // what it is a stage of, for people and programs that find it later; kept in the header
 	Quota      int64                     // the most bytes staged at once; 0 means as many as the disk holds
+	Key        []byte                    // 32 bytes that all which lies in Dir is encrypted with, for good; nil: nothing is
 	Reserve    int64                     // bytes of the disk to leave free; 0 means 5 %, at most 5 GiB; less than 0 means none
 	Quiet      time.Duration             // 0 means 5 s
 	Durability Durability                // the zero value is Local
@@ -136,10 +137,14 @@ type Stage struct {
 }
 
 // Open makes a stage ready: it locks the directory, replays the journal, and finds what was never closed. Whatever it finds, it
-// opens, unless the disk itself refuses or another process holds the stage (ErrLocked).
+// opens, unless the disk itself refuses, another process holds the stage (ErrLocked), or it is encrypted and Key is not its key (ErrNoKey, ErrKey). A
+// stage that lies there in clear is encrypted whole if there is a Key.
 func Open(o Options) (*Stage, error) {
 	o.setDefaults()
 	d := &disk{dir: o.Dir, hook: o.hook}
+	if err := d.unlock(o.Key); err != nil { // before anything is touched
+		return nil, fmt.Errorf("stage: %w", err)
+	}
 	if err := d.makeAll(); err != nil {
 		return nil, fmt.Errorf("stage: %w", err)
 	}
@@ -161,6 +166,9 @@ func Open(o Options) (*Stage, error) {
 	s.work.Go(s.watch)
 	return s, nil
 }
+
+// Encrypted reports whether what lies there is encrypted, so that the kernel cannot use it by itself.
+func (s *Stage) Encrypted() bool { return s.disk.keys != nil }
 
 // Dir is where the stage lies on the local disk.
 func (s *Stage) Dir() string { return s.o.Dir }
@@ -197,7 +205,7 @@ func (s *Stage) sealClosed() {
 	}
 	s.mu.Unlock()
 	for _, it := range open {
-		f, err := s.disk.open(fileName(it.id), false)
+		f, err := s.openItem(it)
 		if err == nil {
 			err = errors.Join(s.seal(it, f), f.Close())
 		}

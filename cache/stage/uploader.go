@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -35,6 +36,8 @@ type UploaderOptions struct {
 	Listed func(e backends.Entry)
 	// Stored is offered the local file with the bytes of e, which nobody writes to any more, and reports whether it took it.
 	Stored func(e backends.Entry, local string) bool
+	// StoredBytes is Stored of an encrypted stage: it is offered the bytes, for as long as it runs, and reports whether it has copied them.
+	StoredBytes func(e backends.Entry, r io.ReaderAt) bool
 	// Gone is told of an object that was removed because nobody wants it any more.
 	Gone func(name string)
 	Now  func() time.Time // nil means the system's clock
@@ -51,6 +54,9 @@ func (o *UploaderOptions) setDefaults() {
 	}
 	if o.Stored == nil {
 		o.Stored = func(backends.Entry, string) bool { return false }
+	}
+	if o.StoredBytes == nil {
+		o.StoredBytes = func(backends.Entry, io.ReaderAt) bool { return false }
 	}
 	if o.Gone == nil {
 		o.Gone = func(string) {}
@@ -187,7 +193,12 @@ func (u *Uploader) tell(j *Job, e backends.Entry, v verdict, after time.Duration
 		if !j.Undo && e != j.Base {
 			u.o.Listed(e)
 		}
-		return j.Stored(e, func(local string, e backends.Entry) bool { return u.o.Stored(e, local) })
+		return j.Stored(e, func(local string, e backends.Entry) bool {
+			if local == "" {
+				return u.o.StoredBytes(e, j.Body())
+			}
+			return u.o.Stored(e, local)
+		})
 	case endAgain, endPaused:
 		return j.Again(after, errors.New(v.why))
 	case endConflict:

@@ -3,6 +3,7 @@ package stage
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -28,6 +29,11 @@ func TestUploadOfEachKind(t *testing.T) {
 				b, err := os.ReadFile(local)
 				adopted = e.Name + "=" + string(b)
 				return err == nil && os.Remove(local) == nil
+			}
+			o.StoredBytes = func(e backends.Entry, r io.ReaderAt) bool {
+				b, err := io.ReadAll(io.NewSectionReader(r, 0, e.Size))
+				adopted = e.Name + "=" + string(b)
+				return err == nil
 			}
 		})
 		r.file("d/a.csv", "bytes")

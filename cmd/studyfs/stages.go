@@ -94,7 +94,7 @@ func (l *loaded) specOfStage(p places, id string) sourceSpec {
 	if spec.Gate != nil {
 		return spec
 	}
-	if text, err := stage.Target(p.stageOf(id)); err == nil { // the rules may have been given with the mount
+	if text, err := l.targetOfStage(p, id); err == nil { // the rules may have been given with the mount
 		if was, ok := parseTarget(text); ok {
 			spec.Gate = was.Gate
 		}
@@ -116,7 +116,7 @@ func (l *loaded) specByConfig(p places, id string) sourceSpec {
 			return spec
 		}
 	}
-	if text, err := stage.Target(p.stageOf(id)); err == nil {
+	if text, err := l.targetOfStage(p, id); err == nil {
 		if spec, ok := parseTarget(text); ok && spec.id() == id {
 			return spec
 		}
@@ -124,6 +124,18 @@ func (l *loaded) specByConfig(p places, id string) sourceSpec {
 	k := p.recall(id)
 	bucket, prefix, _, _ := splitURL(k.URL) // empty if nothing is known: that is said when it is used
 	return sourceSpec{Name: id, Kind: kindS3, Bucket: bucket, Prefix: prefix, Region: k.Region, Write: &writeSpec{}}
+}
+
+// targetOfStage is what the header of a stage says of its source. Of one that is encrypted it takes the key.
+func (l *loaded) targetOfStage(p places, id string) (string, error) {
+	var key []byte
+	if stage.Encrypted(p.stageOf(id)) {
+		var err error
+		if key, _, err = stageKey(l.env); err != nil {
+			return "", err
+		}
+	}
+	return stage.Target(p.stageOf(id), key)
 }
 
 // target is how to reach a source again, for the header of its stage. It holds no keys.

@@ -80,7 +80,7 @@ func openStage(ctx context.Context, o stage.Options) (*stage.Stage, error) {
 	ctx, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
 	for {
-		st, err := stage.Open(o)
+		st, err := stage.Open(o) //nolint:contextcheck // half encrypted it would have to be begun again
 		if !errors.Is(err, stage.ErrLocked) {
 			return st, err
 		}
@@ -124,7 +124,7 @@ func (w *writing) begin(dst remote, cached *cache.Store) error {
 		Now: time.Now, Log: w.log,
 	}
 	if cached != nil {
-		o.Stored = cached.Adopt
+		o.Stored, o.StoredBytes = cached.Adopt, cached.AdoptBytes
 	}
 	w.uploader = stage.NewUploader(o)
 	w.running.Go(func() {

@@ -251,3 +251,12 @@ func (f *File) mend(n int64, s slots) error {
 	}
 	return nil
 }
+
+// Grow sets the size if the file is shorter.
+func (f *File) Grow(size int64) error {
+	f.changing.Lock()
+	defer f.changing.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.grow(size+blockSize-1, size)
+}
