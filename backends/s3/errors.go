@@ -15,6 +15,14 @@ import (
 	"studyfs/backends"
 )
 
+// What is wrong with keys, where the service tells. The first three are backends.ErrAuth, too, the last is backends.ErrPermission.
+var (
+	ErrKeyUnknown = fmt.Errorf("unknown access key ID: %w", backends.ErrAuth)
+	ErrSignature  = fmt.Errorf("wrong secret access key: %w", backends.ErrAuth)
+	ErrKeyExpired = fmt.Errorf("expired keys: %w", backends.ErrAuth)
+	ErrClock      = fmt.Errorf("wrong clock: %w", backends.ErrPermission)
+)
+
 // answerError marks an answer that was refused here.
 type answerError struct{ what string }
 
@@ -107,9 +115,17 @@ func codeOf(err error) string {
 // byCode knows S3's error codes ("List of error codes" of its API reference); nil for others.
 func byCode(code string) error {
 	switch code {
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidSecurity":
+	case "InvalidAccessKeyId":
+		return ErrKeyUnknown
+	case "SignatureDoesNotMatch":
+		return ErrSignature
+	case "ExpiredToken", "TokenRefreshRequired":
+		return ErrKeyExpired
+	case "InvalidToken", "InvalidSecurity":
 		return backends.ErrAuth
-	case "AccessDenied", "AllAccessDisabled", "AccountProblem", "RequestTimeTooSkewed":
+	case "RequestTimeTooSkewed":
+		return ErrClock
+	case "AccessDenied", "AllAccessDisabled", "AccountProblem":
 		return backends.ErrPermission
 	case "NoSuchKey", "NoSuchBucket":
 		return backends.ErrNotExist

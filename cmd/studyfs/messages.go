@@ -13,6 +13,7 @@ import (
 
 	"studyfs/backends"
 	"studyfs/backends/beiwe"
+	"studyfs/backends/s3"
 )
 
 // failure is an error as the user sees it. It travels from the serving process to the one that waits for it.
@@ -62,7 +63,9 @@ func explainSource(s sourceSpec, err error) *failure {
 	f := &failure{What: s.describe(), Code: exitIO}
 	switch {
 	case errors.Is(err, backends.ErrAuth):
-		f.Why, f.Do, f.Code = "the service refused the keys: they are revoked, expired or mistyped", s.newKeysHint(), exitPermission
+		f.Why, f.Do, f.Code = "the service refused the keys: "+whatOfKeys(err), s.newKeysHint(), exitPermission
+	case errors.Is(err, s3.ErrClock):
+		f.Why, f.Do, f.Code = "the service refused the request: this machine's clock is wrong", "sudo timedatectl set-ntp true; studyfs doctor tells how far it is off", exitPermission
 	case errors.Is(err, backends.ErrPermission):
 		f.Why, f.Do, f.Code = "the keys are good but may not list this place", s.permissionHint(), exitPermission
 	case errors.Is(err, backends.ErrNotExist):
@@ -84,6 +87,19 @@ func explainSource(s sourceSpec, err error) *failure {
 		f.Why, f.Do = err.Error(), "see the log (studyfs status shows where), or try again with --log-level debug"
 	}
 	return f
+}
+
+// whatOfKeys tells what is wrong with refused keys, as far as the service does.
+func whatOfKeys(err error) string {
+	switch {
+	case errors.Is(err, s3.ErrKeyExpired):
+		return "they have expired"
+	case errors.Is(err, s3.ErrKeyUnknown):
+		return "it does not know the access key ID, which is revoked or mistyped"
+	case errors.Is(err, s3.ErrSignature):
+		return "the secret access key does not belong to the access key ID, it is mistyped or cut off"
+	}
+	return "they are revoked, expired or mistyped"
 }
 
 // notThere explains that a source as a whole does not exist.

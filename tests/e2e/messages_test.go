@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,46 +14,37 @@ import (
 
 // Every mistake has its own message, which says what to do, and its exit code.
 func TestMistakes(t *testing.T) {
-	type mistake struct {
-		name string
-		code int
-		says []string // in the message, whatever its case
-		args func(t *testing.T, e *harness.Env, srv *s3test.Server, url string) []string
-	}
-	empatica := func(e *harness.Env, url, address string) []string {
-		return []string{"mount", "empatica:" + e.KeysFile(address), "--endpoint-url", url, filepath.Join(e.Home, "mnt")}
-	}
 	seen := map[string]string{}
-	for _, m := range []mistake{
+	for _, m := range slices.Concat([]mistake{
 		{"revoked key", 77, []string{"keys", "empatica portal"}, func(_ *testing.T, e *harness.Env, srv *s3test.Server, url string) []string {
 			srv.Revoke(harness.ID)
-			return empatica(e, url, "s3://study/v2/4711/")
+			return organisation(e, url, "s3://study/v2/4711/")
 		}},
 		{"wrong bucket", 78, []string{"bucket"}, func(_ *testing.T, e *harness.Env, _ *s3test.Server, url string) []string {
-			return empatica(e, url, "s3://nosuchbucket/v2/4711/")
+			return organisation(e, url, "s3://nosuchbucket/v2/4711/")
 		}},
 		{"wrong prefix", 77, []string{"prefix"}, func(_ *testing.T, e *harness.Env, _ *s3test.Server, url string) []string {
-			return empatica(e, url, "s3://study/v2/9999/")
+			return organisation(e, url, "s3://study/v2/9999/")
 		}},
 		{"no address", 78, []string{"s3://"}, func(_ *testing.T, e *harness.Env, _ *s3test.Server, url string) []string {
-			return empatica(e, url, "https://console.example.org/study")
+			return organisation(e, url, "https://console.example.org/study")
 		}},
 		{"no network", 69, []string{"reach"}, func(_ *testing.T, e *harness.Env, _ *s3test.Server, _ string) []string {
 			e.Vars = append(e.Vars, "STUDYFS_TIMEOUT_RETRY=500ms")
-			return empatica(e, "http://127.0.0.1:1", "s3://study/v2/4711/")
+			return organisation(e, "http://127.0.0.1:1", "s3://study/v2/4711/")
 		}},
 		{"plain http elsewhere", 2, []string{"http"}, func(_ *testing.T, e *harness.Env, _ *s3test.Server, _ string) []string {
-			return empatica(e, "http://s3.example.org", "s3://study/v2/4711/")
+			return organisation(e, "http://s3.example.org", "s3://study/v2/4711/")
 		}},
 		{"keys that others can read", 77, []string{"chmod 600"}, func(t *testing.T, e *harness.Env, _ *s3test.Server, url string) []string {
-			args := empatica(e, url, "s3://study/v2/4711/")
+			args := organisation(e, url, "s3://study/v2/4711/")
 			if err := os.Chmod(filepath.Join(e.Home, "keys.csv"), 0o640); err != nil {
 				t.Fatal(err)
 			}
 			return args
 		}},
 		{"keys that git keeps", 77, []string{"git"}, func(t *testing.T, e *harness.Env, _ *s3test.Server, url string) []string {
-			args := empatica(e, url, "s3://study/v2/4711/")
+			args := organisation(e, url, "s3://study/v2/4711/")
 			for _, git := range [][]string{{"init", "-q"}, {"add", "-f", "keys.csv"}} {
 				cmd := exec.Command("git", append([]string{"-C", e.Home}, git...)...)
 				if out, err := cmd.CombinedOutput(); err != nil {
@@ -65,7 +57,7 @@ func TestMistakes(t *testing.T) {
 			return []string{"mount", "empatica:" + filepath.Join(e.Home, "keys.csv"), filepath.Join(e.Home, "mnt")}
 		}},
 		{"directory in use", 73, []string{"already", "umount"}, func(_ *testing.T, e *harness.Env, _ *s3test.Server, url string) []string {
-			args := empatica(e, url, "s3://study/v2/4711/")
+			args := organisation(e, url, "s3://study/v2/4711/")
 			e.MountAt(filepath.Join(e.Home, "mnt"), args[1:4]...)
 			return args
 		}},
@@ -73,13 +65,13 @@ func TestMistakes(t *testing.T) {
 			if err := os.MkdirAll(filepath.Join(e.Home, "mnt", "thesis"), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			return empatica(e, url, "s3://study/v2/4711/")
+			return organisation(e, url, "s3://study/v2/4711/")
 		}},
 		{"not a directory", 73, []string{"not a directory"}, func(t *testing.T, e *harness.Env, _ *s3test.Server, url string) []string {
 			if err := os.WriteFile(filepath.Join(e.Home, "mnt"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			return empatica(e, url, "s3://study/v2/4711/")
+			return organisation(e, url, "s3://study/v2/4711/")
 		}},
 		{"unknown source", 2, []string{"source"}, func(_ *testing.T, e *harness.Env, _ *s3test.Server, _ string) []string {
 			return []string{"mount", "nonsense:x", filepath.Join(e.Home, "mnt")}
@@ -94,7 +86,7 @@ func TestMistakes(t *testing.T) {
 		{"status of no mount", 1, []string{"mount"}, func(_ *testing.T, e *harness.Env, _ *s3test.Server, _ string) []string {
 			return []string{"status", e.Home}
 		}},
-	} {
+	}, keysOfService(), beiweAccounts(), typingErrors()) {
 		t.Run(m.name, func(t *testing.T) {
 			srv, url := harness.Strict(t, "v2/4711/", s3test.Options{})
 			harness.Fill(srv, "v2/4711/", map[string]harness.File{"f": {Body: []byte("1")}})
@@ -121,8 +113,10 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("the same message as for %q", before)
 			}
 			seen[shape] = m.name
-			if strings.Contains(r.Err+r.Out, harness.Secret) || strings.Contains(r.Err, "goroutine") {
-				t.Error("the message shows what it should not")
+			for _, text := range neverShown {
+				if strings.Contains(r.Err+r.Out, text) {
+					t.Errorf("the message shows %q", text)
+				}
 			}
 			if t.Failed() || testing.Verbose() {
 				t.Logf("exit %d\n%s", r.Code, r.Err)
