@@ -112,8 +112,8 @@ func codeOf(err error) string {
 	return ""
 }
 
-// byCode knows S3's error codes ("List of error codes" of its API reference); nil for others.
-func byCode(code string) error {
+// ofKeys knows the codes that tell what is wrong with keys; nil for others.
+func ofKeys(code string) error {
 	switch code {
 	case "InvalidAccessKeyId":
 		return ErrKeyUnknown
@@ -125,6 +125,16 @@ func byCode(code string) error {
 		return backends.ErrAuth
 	case "RequestTimeTooSkewed":
 		return ErrClock
+	}
+	return nil
+}
+
+// byCode knows S3's error codes ("List of error codes" of its API reference); nil for others.
+func byCode(code string) error {
+	if kind := ofKeys(code); kind != nil {
+		return kind
+	}
+	switch code {
 	case "AccessDenied", "AllAccessDisabled", "AccountProblem":
 		return backends.ErrPermission
 	case "NoSuchKey", "NoSuchBucket":

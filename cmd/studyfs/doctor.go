@@ -70,7 +70,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
 	var bundle string
 	c := &cobra.Command{
-		Use: "doctor [SOURCE...]", Short: "find out what stands in the way, and how to mend it",
+		Use: "doctor [SOURCE...]", Short: "find out what stands in the way, and how to mend it", ValidArgsFunction: a.completeSources,
 		Long: `Checks this machine, the configuration, the directories that studyfs keeps things in, its mounts and what waits to be
 uploaded, and each SOURCE (none: all of the configuration): address, proxy, encryption, clock, region, rights. A source is asked
 as ls asks it, and never written to. It ends within ten seconds, but for a passphrase that it must ask for.

@@ -264,7 +264,7 @@ func (c *checkup) open(ctx context.Context, s sourceSpec) (remote backends.Sourc
 		remote, err := azure.Open(o)
 		return remote, func() {}, err
 	}
-	o, err := s3Options(s, t, log, func() {}) //nolint:contextcheck // keys may be read again long after this call
+	o, err := s3Options(s, t, log, func() {})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -10,7 +10,7 @@ import (
 func (a *app) mountCommand() *cobra.Command {
 	var foreground bool
 	c := &cobra.Command{
-		Use: "mount [-f] SOURCE... DIR", Short: "show the files of a source at DIR",
+		Use: "mount [-f] SOURCE... DIR", Short: "show the files of a source at DIR", ValidArgsFunction: a.completeSources,
 		Long: `Mounts sources at DIR and returns when ls works there. One source: its files at DIR. Several, or none for all of
 the configuration: one folder each.
 

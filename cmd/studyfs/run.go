@@ -16,7 +16,7 @@ import (
 
 func (a *app) runCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "run SOURCE... -- CMD ARGS...", Short: "run a command inside a private mount",
+		Use: "run SOURCE... -- CMD ARGS...", Short: "run a command inside a private mount", ValidArgsFunction: a.completeSources,
 		Long: "Mounts the sources at a private temporary directory, runs CMD with that as its current directory (also in\n" +
 			"STUDYFS_MOUNT), unmounts, and exits with CMD's code (128+n if signal n ended it). Sources as for mount.\n\n" +
 			"With --write it unmounts only when all that CMD has left in the mount is stored: a batch system may delete this\n" +

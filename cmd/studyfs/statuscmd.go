@@ -22,7 +22,7 @@ const watchEvery = time.Second
 func (a *app) statusCommand() *cobra.Command {
 	var asJSON, watch bool
 	c := &cobra.Command{
-		Use: "status [DIR|PATH]", Short: "show the mounts, or what is known of one file", Args: atMost(1),
+		Use: "status [DIR|PATH]", Short: "show the mounts, or what is known of one file", Args: atMost(1), ValidArgsFunction: a.completeMounts,
 		Long: "Shows all mounts of this user, the one at DIR, or what is known of the file at PATH: whether it is on the\n" +
 			"local disk, its version, its storage class, why it cannot be read. Nothing is asked of any service.",
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -13,7 +13,7 @@ func (a *app) umountCommand() *cobra.Command {
 	var force bool
 	var flush time.Duration
 	c := &cobra.Command{
-		Use: "umount DIR [--flush[=30m]]", Short: "take a mount away", Args: exactly(1, "a DIR"),
+		Use: "umount DIR [--flush[=30m]]", Short: "take a mount away", Args: exactly(1, "a DIR"), ValidArgsFunction: a.completeMounts,
 		Long: "Unmounts DIR and returns when its process has ended, with its listing and its cache saved. That takes 10 seconds at\n" +
 			"most: files that are not uploaded yet stay safe on this machine, and go on at the next mount. With --flush it waits\n" +
 			"before that until they are stored, 30 minutes or as long as is said; what is not stored by then makes exit code 75.\n" +
