@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -266,4 +267,49 @@ func rcloneMount(b *testing.B, home string) string {
 		}
 	}
 	return dir
+}
+
+// A tree of 100,000 files that all wait for their upload: listed by a program that looks at each, asked for by people who watch, and mounted
+// again after a kill until "ls" has its answer:
+//
+//	go -C tests test ./budget -run xxx -bench ManyStaged -benchtime 3x
+func BenchmarkManyStaged(b *testing.B) {
+	const folders, files = 100, 1000
+	harness.NeedWrites(b)
+	_, url := harness.Strict(b, "", s3test.Options{})
+	e := harness.New(b)
+	e.Profile("lab")
+	args := harness.Writable(url, "--quiet", later)
+	mount := e.Mount(args...)
+	for i := range folders {
+		if err := os.Mkdir(filepath.Join(mount, fmt.Sprint(i)), 0o700); err != nil {
+			b.Fatal(err)
+		}
+	}
+	saveAll(b, folders*files, 16, func(i int) error {
+		return saveOne(filepath.Join(mount, fmt.Sprint(i%folders), fmt.Sprint(i)), []byte("x"), false)
+	})
+	var listed, mounted, asked []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		out, err := exec.Command("ls", "-lR", mount).Output()
+		if n := bytes.Count(out, []byte("\n-")); err != nil || n != folders*files {
+			b.Fatalf("%d files: %v", n, err)
+		}
+		listed, start = append(listed, time.Since(start)), time.Now()
+		if r := e.Run("uploads", "ls", mount); r.Code != 0 {
+			b.Fatal(r)
+		}
+		asked = append(asked, time.Since(start))
+		e.Kill(mount)
+		start = time.Now()
+		e.MountAt(mount, args...)
+		if all, err := os.ReadDir(mount); err != nil || len(all) != folders {
+			b.Fatalf("%d folders: %v", len(all), err)
+		}
+		mounted = append(mounted, time.Since(start))
+	}
+	b.ReportMetric(median(listed).Seconds(), "ls-lR-s")
+	b.ReportMetric(median(asked).Seconds(), "uploads-ls-s")
+	b.ReportMetric(median(mounted).Seconds(), "mount-and-ls-s")
 }
