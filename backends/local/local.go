@@ -123,6 +123,15 @@ func isEmpty(root *os.Root) bool {
 	return errors.Is(err, io.EOF)
 }
 
+// Ready reports whether files can be written: whether the disk is there, and marked.
+func (s *Source) Ready(ctx context.Context) error {
+	root, err := s.open(ctx, true)
+	if err != nil {
+		return err
+	}
+	return root.Close()
+}
+
 // isReserved reports whether a name lies where no file of a user's can.
 func isReserved(name string) bool { return name == Reserved || strings.HasPrefix(name, Reserved+"/") }
 

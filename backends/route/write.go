@@ -184,14 +184,8 @@ func (j *job) checkpoint(target string, below []byte) error {
 
 // run brings the file to all targets.
 func (j *job) run(ctx context.Context) (backends.Entry, error) {
-	var e backends.Entry
-	var conflict bool
+	now, err := j.s.look(ctx, j.plan.primary, j.u.Name)
 	made := make([]*backends.Entry, len(j.plan.copies))
-	primary := func() (err error) {
-		e, err = j.primary(ctx)
-		conflict = errors.Is(err, backends.ErrChanged)
-		return j.s.at(j.plan.primary, err)
-	}
 	copies := func() error {
 		return j.s.each(j.plan.copies, func(k, i int) (err error) {
 			made[k], err = j.copyTo(ctx, i)
@@ -199,24 +193,24 @@ func (j *job) run(ctx context.Context) (backends.Entry, error) {
 		})
 	}
 	if j.u.Old != (backends.Entry{}) {
-		if err := primary(); err != nil {
-			return e, err
+		e, err := j.primary(ctx, now, err)
+		if err != nil {
+			return e, j.s.at(j.plan.primary, err)
 		}
 		return e, copies()
 	}
-	now, err := j.s.look(ctx, j.plan.primary, j.u.Name) // before copies are made for nothing
-	if err == nil && now.there && !now.holds(j.want) {
-		return e, j.s.at(j.plan.primary, backends.ErrChanged)
+	if err == nil && now.there && !now.holds(j.want) { // before copies are made for nothing
+		return backends.Entry{}, j.s.at(j.plan.primary, backends.ErrChanged)
 	}
+	var others error
 	var work sync.WaitGroup
-	var first, second error
-	work.Go(func() { second = copies() })
-	first = primary()
+	work.Go(func() { others = copies() })
+	e, err := j.primary(ctx, now, err)
 	work.Wait()
-	if conflict {
+	if errors.Is(err, backends.ErrChanged) {
 		j.takeBack(ctx, made)
 	}
-	return e, errors.Join(first, second)
+	return e, errors.Join(j.s.at(j.plan.primary, err), others)
 }
 
 // takeBack removes the copies of a file that somebody else was faster to store. That it fails costs some space, and the next try of
@@ -229,14 +223,13 @@ func (j *job) takeBack(ctx context.Context, made []*backends.Entry) {
 	}
 }
 
-// primary stores the file where it belongs.
-func (j *job) primary(ctx context.Context) (backends.Entry, error) {
+// primary stores the file where it belongs. now and failed are what a look there said.
+func (j *job) primary(ctx context.Context, now stored, failed error) (backends.Entry, error) {
 	i := j.plan.primary
-	now, err := j.s.look(ctx, i, j.u.Name)
 	switch {
-	case errors.Is(err, backends.ErrPermission): // keys that may only write
-	case err != nil:
-		return backends.Entry{}, err
+	case errors.Is(failed, backends.ErrPermission): // keys that may only write
+	case failed != nil:
+		return backends.Entry{}, failed
 	case now.holds(j.want):
 		j.sent.add(j.u.Size)
 		e, err := j.s.refresh(ctx, i, now, j.u.Name, j.meta())

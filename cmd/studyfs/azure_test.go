@@ -69,7 +69,7 @@ func TestAzureMistakes(t *testing.T) {
 		"no such container":    {arg: "azure://lab/Study/", want: "cannot be a container's name", code: exitUsage},
 		"signature in it":      {arg: "azure://lab/study" + testSAS, want: "must not hold a signature", code: exitUsage},
 		"empty folder":         {arg: "azure://lab/study/a//b", want: "empty folder name", code: exitUsage},
-		"write":                {arg: "azure://lab/study/", flags: map[string]string{"write": "true", "anonymous": "true"}, want: "only s3 takes files", code: exitUsage},
+		"write":                {arg: "azure://lab/study/", flags: map[string]string{"write": "true", "anonymous": "true"}, want: "only s3, dir and ecog take files", code: exitUsage},
 		"in clear":             {arg: "azure://lab/study/", flags: map[string]string{"anonymous": "true", "endpoint-url": "http://blobs.example.org"}, want: "unencrypted", code: exitUsage},
 		"keys are in a pocket": {arg: "x", want: "does not say where the key is", code: exitConfig},
 	} {

@@ -45,7 +45,7 @@ func (a *atRestSpec) secrets() []string {
 
 // encryptedByDefault tells the kinds that hold participants' data for certain.
 func encryptedByDefault(kind string) bool {
-	return slices.Contains([]string{kindEmpatica, kindBeiwe}, kind)
+	return slices.Contains([]string{kindEmpatica, kindBeiwe, kindEcog}, kind)
 }
 
 // buildAtRest says how the cache of a source is encrypted, nil for not at all. It reads no key yet.

@@ -54,8 +54,8 @@ type config struct {
 
 // sourceConfig is one [source.NAME] of the configuration; its flags apply to every source of the command.
 type sourceConfig struct {
-	Kind          string `toml:"kind" flag:"no" help:"s3, empatica, hcp, beiwe or azure"`
-	URL           string `toml:"url" flag:"no" help:"s3://bucket/prefix/ or azure://account/container/prefix/"`
+	Kind          string `toml:"kind" flag:"no" help:"s3, empatica, hcp, beiwe, azure, dir or ecog"`
+	URL           string `toml:"url" flag:"no" help:"s3://bucket/prefix/, azure://account/container/prefix/ or dir:PATH"`
 	Keys          string `toml:"keys" flag:"no" help:"where the keys are: file:KEYS.csv, aws-profile:NAME or cmd:COMMAND that prints such a file; of azure: a file or command with an account key or SAS"`
 	EndpointURL   string `toml:"endpoint-url" help:"address of an S3 service other than Amazon's, or of an Azure account's blob service"`
 	Region        string `toml:"region" help:"region of the bucket (found by asking if not given)"`
@@ -64,7 +64,7 @@ type sourceConfig struct {
 	RequesterPays bool   `toml:"requester-pays" help:"agree to pay for the transfer"`
 	InsecureKeys  bool   `toml:"insecure-keys-file" help:"accept a keys file that others can read or that lies in a git repository"`
 
-	Write           bool       `toml:"write" help:"let files be copied in; they are kept safe on this disk, then uploaded (kind s3)"`
+	Write           bool       `toml:"write" help:"let files be copied in; they are kept safe on this disk, then uploaded (kinds s3, dir, ecog)"`
 	Delete          bool       `toml:"delete" help:"with --write: let stored files be deleted and renamed, too"`
 	Durability      durability `toml:"durability" help:"when closing a file returns: local (it is safe on this disk; default), remote (it is stored), relaxed (at once; only fsync waits)"`
 	StorageClass    string     `toml:"storage-class" help:"storage class of what is uploaded, such as STANDARD_IA (default: the bucket's)"`
@@ -76,7 +76,7 @@ type sourceConfig struct {
 	StageSize       byteSize   `toml:"stage-size" help:"how much may wait for its upload on this disk (default: what the disk has room for)"`
 	Quiet           duration   `toml:"quiet" flag:"hidden" help:"how long a file must be left alone before it is uploaded (default 5s)"`
 
-	Gate        gatePolicy `toml:"gate" help:"with --write: judge names and contents before they leave this machine: off (default), refuse, park, scrub or warn"`
+	Gate        gatePolicy `toml:"gate" help:"with --write: judge names and contents before they leave this machine: off (default; of ecog: refuse), refuse, park, scrub or warn"`
 	Words       string     `toml:"words" help:"for --gate: names that must not leave, file:LIST as studyfs deid words makes it"`
 	WordsSecret string     `toml:"words-secret" flag:"hidden" help:"the secret that the list was made with: file:FILE, cmd:COMMAND or keyring:NAME"`
 	ShiftSecret string     `toml:"date-shift-secret" flag:"hidden" help:"for --gate scrub: shift the dates of recordings by this secret: file:FILE, cmd:COMMAND or keyring:NAME (without: 1985)"`
@@ -85,10 +85,10 @@ type sourceConfig struct {
 	Extensions  nameList   `toml:"extensions" flag:"hidden" help:"for --gate: the extensions that names may have, such as .edf,.csv"`
 	Equipment   nameList   `toml:"equipment" flag:"hidden" help:"for --gate: makes of recorders that recordings may name"`
 
-	EncryptCache *bool  `toml:"encrypt-cache" help:"encrypt what is kept of this source on this disk (default: for empatica and beiwe)"`
+	EncryptCache *bool  `toml:"encrypt-cache" help:"encrypt what is kept of this source on this disk (default: for empatica, beiwe and ecog)"`
 	CacheKey     string `toml:"cache-key" help:"where the key for that is: ephemeral (in the kernel, gone with the next boot; default), file:PATH, keyring:NAME, cmd:COMMAND or passphrase"`
 
-	EncryptTo nameList `toml:"encrypt-to" help:"encrypt what is uploaded with age for these public keys (age1...) or files of them, separated by commas (kind s3)"`
+	EncryptTo nameList `toml:"encrypt-to" help:"encrypt what is uploaded with age for these public keys (age1...) or files of them, separated by commas (kinds s3, dir, ecog)"`
 	Identity  string   `toml:"identity" help:"open .age files with these private keys: file:KEYS as age-keygen writes it, or cmd:COMMAND that prints that"`
 	Password  string   `toml:"password" help:"open .enc files (openssl enc -des) and .lock files with the password in file:FILE, of cmd:COMMAND, or asked for: prompt"`
 
@@ -101,6 +101,11 @@ type sourceConfig struct {
 	Until   string   `toml:"until" help:"show only data up to this day"`
 	Lock    nameList `toml:"lock" help:"streams whose contents never lie in clear on this disk, such as gps,audio_recordings"`
 	Refresh duration `toml:"refresh" help:"how often beiwe: asks for changes (default 8m)"`
+
+	Video   *targetConfig `toml:"video"` // of kind ecog, as the three below
+	EDF     *targetConfig `toml:"edf"`
+	Archive *targetConfig `toml:"archive"`
+	NAS     *targetConfig `toml:"nas"`
 }
 
 // logLevel is a slog.Level with a name that the help can show.
@@ -298,7 +303,7 @@ func meant(key []string) string {
 	if len(key) > 2 && key[0] == "source" {
 		prefix = key[0] + "." + key[1] + "."
 		key = key[2:]
-		for _, s := range settingsOf(&sourceConfig{}) {
+		for _, s := range settingsOf(&sourceConfig{Video: &targetConfig{}, EDF: &targetConfig{}, Archive: &targetConfig{}, NAS: &targetConfig{}}) {
 			candidates = append(candidates, s.path)
 		}
 	} else {
@@ -317,7 +322,7 @@ func meant(key []string) string {
 }
 
 func (c sourceConfig) validate(name string) error {
-	kinds := []string{kindS3, kindEmpatica, kindHCP, kindBeiwe, kindAzure}
+	kinds := []string{kindS3, kindEmpatica, kindHCP, kindBeiwe, kindAzure, kindDir, kindEcog}
 	switch {
 	case !validFolder(name):
 		return errors.New("the name becomes a folder: no \"/\", no \":\", no leading dot")
@@ -329,12 +334,14 @@ func (c sourceConfig) validate(name string) error {
 		return errors.New("url is missing; such as \"s3://bucket/prefix/\"")
 	case c.Kind == kindAzure && c.URL == "":
 		return errors.New("url is missing; such as \"azure://account/container/prefix/\"")
+	case c.Kind == kindDir && c.URL == "":
+		return errors.New("url is missing; such as \"dir:/mnt/nas/study\"")
 	case c.Kind == kindEmpatica && c.Keys == "":
 		return errors.New("keys is missing; such as \"file:KEYS.csv\"")
-	case c.Write && c.Kind != kindS3:
-		return fmt.Errorf("write: nothing can be written to a source of kind %s; only s3 takes files", c.Kind)
+	case c.Write && !takesFiles(c.Kind):
+		return fmt.Errorf("write: nothing can be written to a source of kind %s; only s3, dir and ecog take files", c.Kind)
 	}
-	return nil
+	return c.validateTargets()
 }
 
 func validFolder(name string) bool {

@@ -58,9 +58,9 @@ func (l *loaded) buildCrypt(s sourceSpec, c sourceConfig) (*cryptSpec, error) {
 	if len(c.EncryptTo) == 0 && c.Identity == "" && c.Password == "" {
 		return nil, nil
 	}
-	if c.Kind != kindS3 && c.Kind != kindAzure {
+	if c.Kind != kindAzure && !takesFiles(c.Kind) {
 		return nil, &failure{
-			What: s.describe(), Why: "sources of kind " + c.Kind + " are not encrypted by studyfs; only s3 and azure are",
+			What: s.describe(), Why: "sources of kind " + c.Kind + " are not encrypted by studyfs; only s3, azure, dir and ecog are",
 			Do: "leave out --encrypt-to, --identity and --password, or put them into the [source.NAME] of the configuration that is meant", Code: exitUsage,
 		}
 	}
@@ -138,6 +138,15 @@ func secretRef(what, text string, known ...string) (string, error) {
 
 // readSecrets follows the references of a source.
 func (s *sourceSpec) readSecrets(env environment) error {
+	for _, one := range s.eachSpec() {
+		if err := one.readOwnSecrets(env); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sourceSpec) readOwnSecrets(env environment) error {
 	if err := s.readGate(env); err != nil {
 		return err
 	}

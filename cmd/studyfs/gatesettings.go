@@ -92,6 +92,9 @@ func (c sourceConfig) gateSettings() (given []string) {
 
 // buildGate says by which rules files leave, nil for none. It reads no secrets yet.
 func (l *loaded) buildGate(s sourceSpec, c sourceConfig) (*gateSpec, error) {
+	if c.Kind == kindEcog && c.Gate == "" {
+		c.Gate = gatePolicy(gate.Refuse.String())
+	}
 	switch given := c.gateSettings(); {
 	case c.Gate == "" && len(given) > 0:
 		return nil, &failure{
@@ -109,7 +112,7 @@ func (l *loaded) buildGate(s sourceSpec, c sourceConfig) (*gateSpec, error) {
 
 func newGateSpec(s sourceSpec, c sourceConfig) (*gateSpec, error) {
 	g := &gateSpec{
-		Policy: c.Gate, KeepDates: c.KeepDates, Labels: c.Labels, Extensions: c.Extensions, Equipment: c.Equipment, Encrypts: s.Crypt != nil && len(s.Crypt.Recipients) > 0,
+		Policy: c.Gate, KeepDates: c.KeepDates, Labels: c.Labels, Extensions: c.Extensions, Equipment: c.Equipment, Encrypts: s.encrypts(),
 	}
 	for _, ext := range c.Extensions {
 		if !strings.HasPrefix(ext, ".") || strings.ToLower(ext) != ext {

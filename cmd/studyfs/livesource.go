@@ -31,6 +31,8 @@ type liveSource struct {
 	room     atomic.Pointer[cache.Store] // what gives way to staged files; nil for now
 	trouble  error                       // the root could not be listed
 	notices  []string                    // for whoever mounts
+
+	mayBeAway bool // a target for copies: what it lacks waits
 }
 
 // remote is the far side of a source.
@@ -120,7 +122,8 @@ func (s *liveSource) endWriting() error {
 func (m *mountServer) openStore(ctx context.Context, s *liveSource) error {
 	if err := m.connect(ctx, s); err != nil {
 		if errors.Is(err, backends.ErrAuth) { // nothing signed was sent yet
-			return noKeys(s.spec)
+			at, _, _ := s.spec.targetOf(err)
+			return noKeys(at)
 		}
 		return explainSource(s.spec, err)
 	}
@@ -236,6 +239,10 @@ func (s *liveSource) awaitFresh(ctx context.Context) bool {
 // connect opens the remote side.
 func (m *mountServer) connect(ctx context.Context, s *liveSource) error {
 	switch {
+	case len(s.spec.Targets) > 0:
+		return m.connectEcog(ctx, s)
+	case s.spec.Dir != nil:
+		return m.connectDir(ctx, s)
 	case s.spec.Azure != nil:
 		return m.connectAzure(s) //nolint:contextcheck // keys may be read again long after this call
 	case s.spec.Beiwe == nil:

@@ -47,6 +47,9 @@ func newLogger(w io.Writer, level slog.Level, secrets []string) *slog.Logger {
 func secretsOf(sources []sourceSpec) []string {
 	var secrets []string
 	for _, s := range sources {
+		for _, t := range s.Targets {
+			secrets = append(secrets, secretsOf([]sourceSpec{t.Source})...)
+		}
 		if s.Beiwe != nil {
 			secrets = append(secrets, s.Beiwe.AccessKey, s.Beiwe.SecretKey)
 		}

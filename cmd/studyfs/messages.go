@@ -60,7 +60,19 @@ func report(w io.Writer, err error) int {
 
 // explainSource turns what a source answered first into a message. It is the only place that does.
 func explainSource(s sourceSpec, err error) *failure {
+	if at, cause, ok := s.targetOf(err); ok {
+		return explainSource(at, cause)
+	}
 	f := &failure{What: s.describe(), Code: exitIO}
+	if known, ok := errors.AsType[*failure](err); ok {
+		return known
+	}
+	if s.Dir != nil {
+		if f.Why, f.Do = explainDir(s, err); f.Why != "" {
+			f.Code = exitUnreachable
+			return f
+		}
+	}
 	switch {
 	case errors.Is(err, backends.ErrAuth):
 		f.Why, f.Do, f.Code = "the service refused the keys: "+whatOfKeys(err), s.newKeysHint(), exitPermission

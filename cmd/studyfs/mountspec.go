@@ -68,6 +68,12 @@ func (m *mountSpec) fsName() string {
 		a := m.Sources[0].Azure
 		return strings.TrimSuffix("azure:"+a.Account+"/"+a.Container+"/"+m.Sources[0].Prefix, "/")
 	}
+	if len(m.Sources) == 1 && m.Sources[0].Dir != nil {
+		return "dir:" + m.Sources[0].Dir.Path
+	}
+	if len(m.Sources) == 1 && len(m.Sources[0].Targets) > 0 {
+		return "ecog:" + m.Sources[0].Name
+	}
 	if len(m.Sources) == 1 {
 		return strings.TrimSuffix("s3:"+m.Sources[0].Bucket+"/"+m.Sources[0].Prefix, "/")
 	}

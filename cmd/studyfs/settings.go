@@ -40,6 +40,15 @@ func collect(prefix string, v reflect.Value) []setting {
 		if name == "" || value.Kind() == reflect.Map {
 			continue
 		}
+		if value.Kind() == reflect.Pointer && value.Type().Elem().Kind() == reflect.Struct { // a table that is there or not; it has no flags
+			if !value.IsNil() {
+				for _, s := range collect(prefix+name+".", value.Elem()) {
+					s.noFlag = true
+					all = append(all, s)
+				}
+			}
+			continue
+		}
 		if value.Kind() == reflect.Struct {
 			all = append(all, collect(prefix+name+".", value)...)
 			continue

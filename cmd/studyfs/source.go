@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"studyfs/backends"
@@ -19,6 +18,8 @@ const (
 	kindHCP      = "hcp"
 	kindBeiwe    = "beiwe"
 	kindAzure    = "azure"
+	kindDir      = "dir"
+	kindEcog     = "ecog"
 )
 
 // Where the Human Connectome Project keeps its open data.
@@ -46,6 +47,7 @@ type sourceSpec struct {
 
 	Beiwe *beiweSpec `json:"beiwe,omitempty"` // of that kind; Bucket and all that goes with it is empty then
 	Azure *azureSpec `json:"azure,omitempty"` // of that kind; Bucket is empty then, and what is only for S3
+	Dir   *dirSpec   `json:"dir,omitempty"`   // of that kind; Bucket is empty then
 	Write *writeSpec `json:"write,omitempty"` // nil: nothing is ever written
 	Crypt *cryptSpec `json:"crypt,omitempty"` // nil: objects are shown as they are
 	Gate  *gateSpec  `json:"gate,omitempty"`  // nil: nothing is known of rules by which files leave this machine
@@ -53,6 +55,8 @@ type sourceSpec struct {
 	AtRest *atRestSpec `json:"at_rest,omitempty"` // nil: what is kept of it lies in clear on this disk
 
 	Audit auditMode `json:"audit,omitempty"` // "": what audited says
+
+	Targets []targetSpec `json:"targets,omitempty"` // of kind ecog; all else that leads to a place is empty then
 }
 
 // id stays the same over runs, and over new keys for the same place.
@@ -63,6 +67,12 @@ func (s sourceSpec) id() string {
 	where := []string{s.Kind, s.Endpoint, s.Bucket, s.Prefix}
 	if s.Azure != nil {
 		where = []string{s.Kind, s.Endpoint, s.Azure.Account, s.Azure.Container, s.Prefix}
+	}
+	if s.Dir != nil {
+		where = []string{s.Kind, s.Dir.Path}
+	}
+	if len(s.Targets) > 0 {
+		where = s.targetIDs()
 	}
 	if s.Crypt != nil { // other names, sizes and bytes than the same place as it is
 		where = append(where, "in clear")
@@ -76,6 +86,12 @@ func (s sourceSpec) url() string {
 	}
 	if s.Azure != nil {
 		return "azure://" + s.Azure.Account + "/" + s.Azure.Container + "/" + s.Prefix
+	}
+	if s.Dir != nil {
+		return "dir:" + s.Dir.Path
+	}
+	if len(s.Targets) > 0 {
+		return s.urls()
 	}
 	return "s3://" + s.Bucket + "/" + s.Prefix
 }
@@ -220,8 +236,8 @@ func (l *loaded) address(c *sourceConfig, scheme, rest, arg string) error {
 		c.Kind, c.Section = kindBeiwe, rest
 	case kindAzure:
 		c.Kind, c.URL = kindAzure, arg
-	case "dir":
-		return &failure{What: strconv.Quote(arg), Why: "sources of kind " + scheme + " are not in this version yet", Code: exitUsage}
+	case kindDir:
+		c.Kind, c.URL = kindDir, arg
 	default:
 		return l.unknownSource(arg)
 	}
@@ -230,8 +246,8 @@ func (l *loaded) address(c *sourceConfig, scheme, rest, arg string) error {
 
 func (l *loaded) unknownSource(arg string) error {
 	f := &failure{What: arg, Why: "not a source", Code: exitUsage}
-	f.Do = "a source is empatica:KEYS.csv, beiwe:SECTION, hcp:, s3://bucket/prefix/, azure://account/container/prefix/ or a name from " + l.path
-	candidates := append(slices.Sorted(maps.Keys(l.Source)), "empatica:", "beiwe:", "hcp:", "s3://", "azure://")
+	f.Do = "a source is empatica:KEYS.csv, beiwe:SECTION, hcp:, s3://bucket/prefix/, azure://account/container/prefix/, dir:PATH or a name from " + l.path
+	candidates := append(slices.Sorted(maps.Keys(l.Source)), "empatica:", "beiwe:", "hcp:", "s3://", "azure://", "dir:")
 	switch info, err := os.Stat(arg); {
 	case err == nil && info.Mode().IsRegular():
 		f.Do = "did you mean empatica:" + arg + "?"
@@ -267,15 +283,20 @@ func (l *loaded) buildKind(name string, c sourceConfig, wrongURL int) (sourceSpe
 	var s sourceSpec
 	var notices []string
 	var err error
-	if c.Kind == kindAzure {
+	switch c.Kind {
+	case kindAzure:
 		s, notices, err = l.buildAzure(name, c, wrongURL)
-	} else {
+	case kindDir:
+		s, err = buildDir(name, c, wrongURL)
+	case kindEcog:
+		s, notices, err = l.buildEcog(name, c)
+	default:
 		s, notices, err = buildS3(name, c, wrongURL)
 	}
 	if err == nil {
 		s.Write, err = l.buildWrite(s, c)
 	}
-	if err == nil {
+	if err == nil && c.Kind != kindEcog { // its targets are
 		s.Crypt, err = l.buildCrypt(s, c)
 	}
 	if err == nil {
@@ -406,5 +427,5 @@ func checkEndpoint(address string) error {
 // looksLikeSource tells "empatica:keys.csv" from a directory's name.
 func looksLikeSource(arg string) bool {
 	scheme, _, ok := strings.Cut(arg, ":")
-	return ok && slices.Contains([]string{kindEmpatica, kindHCP, kindS3, kindBeiwe, kindAzure, "dir"}, scheme)
+	return ok && slices.Contains([]string{kindEmpatica, kindHCP, kindS3, kindBeiwe, kindAzure, kindDir}, scheme)
 }

@@ -81,7 +81,7 @@ func TestSourceMistakes(t *testing.T) {
 		code      int
 	}{
 		"no keyring":           {arg: "beiwe:study", want: "give mano's keyring with --keyring", code: exitConfig},
-		"not yet: dir":         {arg: "dir:/x", want: "not in this version yet", code: exitUsage},
+		"dir of nothing":       {arg: "dir:", want: "names no directory", code: exitUsage},
 		"keys without scheme":  {arg: keys, want: "did you mean empatica:" + keys, code: exitUsage},
 		"no such name":         {arg: "labb", want: "not a source", code: exitUsage},
 		"empatica alone":       {arg: "empatica:", want: "needs the keys file", code: exitUsage},

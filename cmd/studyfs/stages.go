@@ -105,7 +105,7 @@ func (l *loaded) specOfStage(p places, id string) sourceSpec {
 func (l *loaded) specByConfig(p places, id string) sourceSpec {
 	for _, name := range slices.Sorted(maps.Keys(l.Source)) {
 		c, err := l.source(name)
-		if err != nil || c.Kind != kindS3 {
+		if err != nil || !takesFiles(c.Kind) {
 			continue
 		}
 		c.Write = true
@@ -140,7 +140,10 @@ func (l *loaded) targetOfStage(p places, id string) (string, error) {
 
 // target is how to reach a source again, for the header of its stage. It holds no keys.
 func (s sourceSpec) target() string {
-	s.KeysCSV, s.Crypt, s.Gate, s.AtRest = nil, s.Crypt.withoutSecrets(), s.Gate.withoutSecrets(), nil
+	s.Targets = slices.Clone(s.Targets) // the keys of the original stay
+	for _, one := range s.eachSpec() {
+		one.KeysCSV, one.Crypt, one.Gate, one.AtRest = nil, one.Crypt.withoutSecrets(), one.Gate.withoutSecrets(), nil
+	}
 	text, err := json.Marshal(s)
 	if err != nil {
 		return s.url()
@@ -229,13 +232,17 @@ func (u *unserved) readKeys() error {
 	if err := s.readSecrets(u.env); err != nil {
 		return err
 	}
-	if s.KeysRef == "" || len(s.KeysCSV) > 0 {
-		return nil
+	for _, one := range s.eachSpec() {
+		if one.KeysRef == "" || len(one.KeysCSV) > 0 {
+			continue
+		}
+		from := one.KeysFrom
+		_, err := one.readKeys(sourceConfig{Keys: one.KeysRef, InsecureKeys: true}) // who accepted the file then was told
+		if one.KeysFrom = from; err != nil {
+			return err
+		}
 	}
-	from := s.KeysFrom
-	_, err := s.readKeys(sourceConfig{Keys: s.KeysRef, InsecureKeys: true}) // who accepted the file then was told
-	s.KeysFrom = from
-	return err
+	return nil
 }
 
 func (u *unserved) examiner(ctx context.Context) (backends.Examiner, error) {

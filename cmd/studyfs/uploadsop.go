@@ -121,6 +121,8 @@ type uploadTarget struct {
 	trouble func() error // of the service; nil where nobody talks to it
 	// examiner returns what can look at stored objects; it may have to connect first.
 	examiner func(ctx context.Context) (backends.Examiner, error)
+	// remote is what uploads go to; nil where nothing is uploaded here.
+	remote remote
 }
 
 // do does what q asks and tells how things are then.
@@ -198,11 +200,17 @@ func (t *uploadTarget) wait(ctx context.Context, q uploadsRequest) (bool, error)
 	limited, cancel := context.WithTimeout(ctx, q.Patience)
 	defer cancel()
 	err := t.stage.Wait(limited, q.Name)
+	if errors.Is(err, stage.ErrUnfinished) { // the figures tell
+		err = nil
+	}
 	switch {
-	case errors.Is(err, stage.ErrUnfinished): // the figures tell
-		return true, nil
 	case err != nil && limited.Err() != nil && ctx.Err() == nil:
 		return false, nil
+	}
+	if f, ok := t.remote.(flusher); ok && err == nil {
+		if err = f.Flush(limited); err != nil && limited.Err() != nil && ctx.Err() == nil {
+			return false, nil
+		}
 	}
 	return err == nil, err
 }
@@ -278,8 +286,14 @@ func (t *uploadTarget) explain(q uploadsRequest, err error) error {
 		}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		f.Why, f.Code = "the mount is going away", exitTryAgain
-	case q.Do == doResolve || q.Do == doVerify:
+	case q.Do == doResolve || q.Do == doVerify || isOfTarget(err):
 		return explainSource(t.spec, err)
 	}
 	return f
+}
+
+// isOfTarget tells an error of one of several targets.
+func isOfTarget(err error) bool {
+	_, ok := errors.AsType[*backends.TargetError](err)
+	return ok
 }

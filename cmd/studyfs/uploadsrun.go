@@ -79,7 +79,7 @@ func (r *uploadsRunner) add(ctx context.Context, l *loaded, ref stageRef) {
 		}
 		return
 	}
-	t := &uploadTarget{spec: ref.spec, stage: u.writing.stage, trouble: u.writing.trouble, examiner: u.examiner}
+	t := &uploadTarget{spec: ref.spec, stage: u.writing.stage, trouble: u.writing.trouble, examiner: u.examiner, remote: u.source.remote}
 	r.all = append(r.all, &waiting{what: ref.spec.describe(), ask: t.do})
 }
 

@@ -28,7 +28,7 @@ func (m *mountServer) uploadsOf(ctx context.Context, s *liveSource, q uploadsReq
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.writing.ctx, cancel)() //nolint:contextcheck // nobody's wait may hold up an unmount
-	t := &uploadTarget{spec: s.spec, stage: s.writing.stage, trouble: s.writing.trouble, examiner: func(context.Context) (backends.Examiner, error) { return examinerOf(s.remote) }}
+	t := &uploadTarget{spec: s.spec, stage: s.writing.stage, trouble: s.writing.trouble, remote: s.remote, examiner: func(context.Context) (backends.Examiner, error) { return examinerOf(s.remote) }}
 	r, err := t.do(ctx, q)
 	r.Dir, r.PID = path.Join(m.spec.Dir, m.spec.folder(s.spec)), os.Getpid()
 	return r, err

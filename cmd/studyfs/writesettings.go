@@ -96,6 +96,9 @@ func (w *writeSpec) durability() string {
 	return string(w.Durability)
 }
 
+// takesFiles tells the kinds of sources that can be written to.
+func takesFiles(kind string) bool { return kind == kindS3 || kind == kindDir || kind == kindEcog }
+
 // buildWrite says how a source is written to, nil for not at all: --read-only wins.
 func (l *loaded) buildWrite(s sourceSpec, c sourceConfig) (*writeSpec, error) {
 	if !c.Write {
@@ -104,9 +107,9 @@ func (l *loaded) buildWrite(s sourceSpec, c sourceConfig) (*writeSpec, error) {
 		}
 		return nil, nil
 	}
-	if c.Kind != kindS3 {
+	if !takesFiles(c.Kind) {
 		return nil, &failure{
-			What: s.describe(), Why: "nothing can be written to a source of kind " + c.Kind + "; only s3 takes files",
+			What: s.describe(), Why: "nothing can be written to a source of kind " + c.Kind + "; only s3, dir and ecog take files",
 			Do: "leave out --write, or put write = true into the [source.NAME] of the configuration that is meant", Code: exitUsage,
 		}
 	}
@@ -117,7 +120,7 @@ func (l *loaded) buildWrite(s sourceSpec, c sourceConfig) (*writeSpec, error) {
 		return nil, nil
 	}
 	return &writeSpec{
-		Delete: c.Delete, Durability: c.Durability, Class: c.StorageClass, BIDS: c.BIDS, Owner: c.Owner, Unsafe: c.UnsafeOverwrite,
+		Delete: c.Delete, Durability: c.Durability, Class: c.StorageClass, BIDS: bidsOf(c), Owner: c.Owner, Unsafe: c.UnsafeOverwrite,
 		Parallel: c.UploadParallel, Bandwidth: int64(c.UploadBandwidth), Quota: int64(c.StageSize), Quiet: time.Duration(c.Quiet),
 	}, nil
 }

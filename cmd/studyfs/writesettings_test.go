@@ -54,7 +54,7 @@ func TestWriteMistakes(t *testing.T) {
 		flags     map[string]string
 		code      int
 	}{
-		"hcp":                  {"hcp:", "only s3 takes files", map[string]string{"write": "true"}, exitUsage},
+		"hcp":                  {"hcp:", "only s3, dir and ecog take files", map[string]string{"write": "true"}, exitUsage},
 		"anonymous":            {"s3://study/", "without keys", map[string]string{"write": "true", "anonymous": "true"}, exitUsage},
 		"delete without write": {"s3://study/", "add --write", map[string]string{"delete": "true"}, exitUsage},
 		"owner":                {"s3://study/", "12 digits", map[string]string{"write": "true", "owner": "me"}, exitUsage},
@@ -71,7 +71,7 @@ func TestWriteMistakes(t *testing.T) {
 	}
 	var c config
 	err := decode([]byte("[source.h]\nkind = \"hcp\"\nwrite = true\n"), &c)
-	if err == nil || !strings.Contains(err.Error(), "only s3 takes files") {
+	if err == nil || !strings.Contains(err.Error(), "only s3, dir and ecog take files") {
 		t.Errorf("write = true below a source of kind hcp: %v", err)
 	}
 }

@@ -126,6 +126,9 @@ func (w *writing) begin(dst remote, cached *cache.Store) error {
 	if cached != nil {
 		o.Stored, o.StoredBytes = cached.Adopt, cached.AdoptBytes
 	}
+	if f, ok := dst.(flusher); ok {
+		w.running.Go(func() { f.Run(w.ctx) })
+	}
 	w.uploader = stage.NewUploader(o)
 	w.running.Go(func() {
 		if err := w.uploader.Run(w.ctx); err != nil && w.ctx.Err() == nil {
