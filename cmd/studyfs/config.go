@@ -323,6 +323,7 @@ func meant(key []string) string {
 
 func (c sourceConfig) validate(name string) error {
 	kinds := []string{kindS3, kindEmpatica, kindHCP, kindBeiwe, kindAzure, kindDir, kindEcog}
+	sample := map[string]string{kindS3: "s3://bucket/prefix/", kindAzure: "azure://account/container/prefix/", kindDir: "dir:/mnt/nas/study"}[c.Kind]
 	switch {
 	case !validFolder(name):
 		return errors.New("the name becomes a folder: no \"/\", no \":\", no leading dot")
@@ -330,12 +331,8 @@ func (c sourceConfig) validate(name string) error {
 		return fmt.Errorf("kind is missing; one of %s", strings.Join(kinds, ", "))
 	case !slices.Contains(kinds, c.Kind):
 		return fmt.Errorf("kind %q is not one of %s", c.Kind, strings.Join(kinds, ", "))
-	case c.Kind == kindS3 && c.URL == "":
-		return errors.New("url is missing; such as \"s3://bucket/prefix/\"")
-	case c.Kind == kindAzure && c.URL == "":
-		return errors.New("url is missing; such as \"azure://account/container/prefix/\"")
-	case c.Kind == kindDir && c.URL == "":
-		return errors.New("url is missing; such as \"dir:/mnt/nas/study\"")
+	case sample != "" && c.URL == "":
+		return fmt.Errorf("url is missing; such as %q", sample)
 	case c.Kind == kindEmpatica && c.Keys == "":
 		return errors.New("keys is missing; such as \"file:KEYS.csv\"")
 	case c.Write && !takesFiles(c.Kind):

@@ -17,6 +17,7 @@ import (
 	"studyfs/backends"
 	"studyfs/backends/azure"
 	"studyfs/backends/beiwe"
+	"studyfs/backends/local"
 	"studyfs/backends/s3"
 )
 
@@ -35,6 +36,13 @@ func (c *checkup) checkSource(ctx context.Context, s checkedSource) []finding {
 	if s.trouble != nil {
 		f := failed(s.trouble)
 		return []finding{f.of("settings", s.name)}
+	}
+	if len(s.spec.Targets) > 0 {
+		var all []finding
+		for _, t := range s.spec.Targets {
+			all = append(all, c.checkSource(ctx, checkedSource{name: s.name + "." + t.Role, spec: t.Source})...)
+		}
+		return all
 	}
 	var server, rights []finding
 	var both sync.WaitGroup
@@ -65,6 +73,9 @@ func (s sourceSpec) address() string {
 
 // checkServer looks the server up and sends it one request without keys.
 func (c *checkup) checkServer(ctx context.Context, s sourceSpec) []finding {
+	if s.Dir != nil {
+		return nil
+	}
 	u, err := url.Parse(s.address())
 	if err != nil || u.Host == "" {
 		return []finding{fail("%s is not an address", s.address()).do("correct the address in the configuration").of("address", "")}
@@ -256,6 +267,12 @@ func (c *checkup) open(ctx context.Context, s sourceSpec) (remote backends.Sourc
 			return nil, nil, err
 		}
 		return b, func() { b.Close() }, nil //nolint:errcheck // nothing was fetched
+	case s.Dir != nil:
+		dir, err := local.New(local.Options{Dir: s.Dir.Path, Now: c.now})
+		if err == nil && s.Write != nil {
+			err = dir.Ready(ctx)
+		}
+		return dir, func() {}, err
 	case s.Azure != nil:
 		o, err := azureOptions(s, t, log) //nolint:contextcheck // keys may be read again long after this call
 		if err != nil {
@@ -290,6 +307,9 @@ func (s sourceSpec) anonymized() sourceSpec {
 	a := sourceSpec{Kind: s.Kind, Bucket: hidden, Prefix: hidden, KeysFrom: hidden, Anonymous: s.Anonymous}
 	if s.Beiwe != nil {
 		a.Beiwe = &beiweSpec{Server: hidden}
+	}
+	if s.Dir != nil {
+		a.Dir = &dirSpec{Path: hidden}
 	}
 	if s.Azure != nil {
 		a.Azure = &azureSpec{Account: hidden, Container: hidden}

@@ -70,13 +70,8 @@ func (c *sourceConfig) validateTargets() error {
 			continue
 		}
 		given++
-		switch t := r.config.Target; {
-		case t == "":
-			return fmt.Errorf("%s: target is missing; such as \"s3://bucket/prefix/\" or \"dir:/mnt/nas/ecog\"", r.name)
-		case !strings.HasPrefix(t, "s3://") && !strings.HasPrefix(t, "dir:"):
-			return fmt.Errorf("%s: target %q begins with neither s3:// nor dir:", r.name, t)
-		case len(r.config.Endings) > 0 && r.name != "video":
-			return fmt.Errorf("%s: endings are for video; all other files go to edf", r.name)
+		if err := r.validate(); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
 		}
 	}
 	switch {
@@ -86,6 +81,18 @@ func (c *sourceConfig) validateTargets() error {
 		return errors.New("the table edf is missing: where all files go that are no video")
 	case c.Kind == kindEcog && c.URL != "":
 		return errors.New("url: a source of kind ecog has a target in each of its tables instead")
+	}
+	return nil
+}
+
+func (r role) validate() error {
+	switch t := r.config.Target; {
+	case t == "":
+		return errors.New("target is missing; such as \"s3://bucket/prefix/\" or \"dir:/mnt/nas/ecog\"")
+	case !strings.HasPrefix(t, "s3://") && !strings.HasPrefix(t, "dir:"):
+		return fmt.Errorf("target %q is neither s3://bucket/prefix/ nor dir:PATH", t)
+	case len(r.config.Endings) > 0 && r.name != "video":
+		return errors.New("endings are for video; all other files go to edf")
 	}
 	return nil
 }
@@ -160,15 +167,15 @@ func (s sourceSpec) encrypts() bool {
 }
 
 // targetOf finds the target that an error comes from.
-func (s sourceSpec) targetOf(err error) (sourceSpec, error, bool) {
+func (s sourceSpec) targetOf(err error) (at sourceSpec, ok bool, cause error) {
 	if where, ok := errors.AsType[*backends.TargetError](err); ok {
 		for _, t := range s.Targets {
 			if t.Role == where.Target {
-				return t.Source, where.Err, true
+				return t.Source, true, where.Err
 			}
 		}
 	}
-	return s, err, false
+	return s, false, err
 }
 
 // eachSpec is a source and, if it has some, its targets.

@@ -30,20 +30,20 @@ target = "dir:/mnt/nas/ecog"
 `
 
 // ecogOf loads a configuration and makes its source "ecog".
-func ecogOf(t *testing.T, text string) (*loaded, sourceSpec, error) {
+func ecogOf(t *testing.T, text string) (sourceSpec, error) {
 	t.Helper()
 	path := writeFile(t, filepath.Join(t.TempDir(), "config.toml"), text, 0o600)
 	l, err := load(testEnv(t, "STUDYFS_CONFIG", path), &given{})
 	if err != nil {
-		return nil, sourceSpec{}, err
+		return sourceSpec{}, err
 	}
 	s, _, err := l.parseSource("ecog")
-	return l, s, err
+	return s, err
 }
 
 // Each target is what its table says, and else what the source says.
 func TestEcogTargets(t *testing.T) {
-	_, s, err := ecogOf(t, ecogConfig)
+	s, err := ecogOf(t, ecogConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,15 +72,15 @@ func TestEcogTargets(t *testing.T) {
 
 // A lab buys a NAS: what waits for its upload and what is cached stays what it is.
 func TestEcogKeepsItsPlaces(t *testing.T) {
-	_, before, err := ecogOf(t, ecogConfig[:strings.Index(ecogConfig, "[source.ecog.nas]")])
+	before, err := ecogOf(t, ecogConfig[:strings.Index(ecogConfig, "[source.ecog.nas]")])
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, err := ecogOf(t, ecogConfig)
+	after, err := ecogOf(t, ecogConfig)
 	if err != nil || before.id() != after.id() {
 		t.Errorf("%s became %s, %v", before.id(), after.id(), err)
 	}
-	_, other, err := ecogOf(t, strings.Replace(ecogConfig, "lab-edf", "lab-edf2", 1))
+	other, err := ecogOf(t, strings.Replace(ecogConfig, "lab-edf", "lab-edf2", 1))
 	if err != nil || other.id() == after.id() {
 		t.Errorf("another bucket has the same places, %v", err)
 	}
@@ -90,10 +90,10 @@ func TestEcogMistakes(t *testing.T) {
 	for what, c := range map[string]struct{ from, to, want string }{
 		"no edf":          {"[source.ecog.edf]\ntarget = \"s3://lab-edf/\"\nprofile = \"edf\"\n", "", "the table edf is missing"},
 		"no target":       {"target = \"s3://lab-edf/\"", "", "edf: target is missing"},
-		"another scheme":  {"s3://lab-edf/", "azure://a/b/", "begins with neither s3:// nor dir:"},
+		"another scheme":  {"s3://lab-edf/", "azure://a/b/", "is neither s3://bucket/prefix/ nor dir:PATH"},
 		"a url":           {"write = true", "url = \"s3://lab/\"", "a target in each of its tables"},
 		"the same twice":  {"s3://lab-archive/", "s3://lab-edf/", "the same place as edf"},
-		"a misspelt key":  {"storage-class", "storage-clas", "archive.storage-class"},
+		"a misspelt key":  {"storage-class", "storage-classes", "archive.storage-class"},
 		"endings of edf":  {"profile = \"edf\"", "endings = [\".edf\"]", "endings are for video"},
 		"another kind":    {"kind = \"ecog\"", "kind = \"s3\"\nurl = \"s3://lab/\"", "tables of sources of kind ecog"},
 		"a private key":   {"encrypt-to =", "identity = \"AGE-SECRET-KEY-1\"\nencrypt-to =", "does not say where it is"},
@@ -102,7 +102,7 @@ func TestEcogMistakes(t *testing.T) {
 		if !strings.Contains(ecogConfig, c.from) {
 			t.Fatalf("%s: the sample has no %q", what, c.from)
 		}
-		_, _, err := ecogOf(t, strings.Replace(ecogConfig, c.from, c.to, 1))
+		_, err := ecogOf(t, strings.Replace(ecogConfig, c.from, c.to, 1))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v; want %q", what, err, c.want)
 		}
@@ -114,7 +114,7 @@ func TestEcogMistakes(t *testing.T) {
 
 // A message names the target that is meant, and what to do there.
 func TestMessagesNameTheTarget(t *testing.T) {
-	_, s, err := ecogOf(t, ecogConfig)
+	s, err := ecogOf(t, ecogConfig)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,19 +60,10 @@ func report(w io.Writer, err error) int {
 
 // explainSource turns what a source answered first into a message. It is the only place that does.
 func explainSource(s sourceSpec, err error) *failure {
-	if at, cause, ok := s.targetOf(err); ok {
-		return explainSource(at, cause)
+	if f := explainPlace(s, err); f != nil {
+		return f
 	}
 	f := &failure{What: s.describe(), Code: exitIO}
-	if known, ok := errors.AsType[*failure](err); ok {
-		return known
-	}
-	if s.Dir != nil {
-		if f.Why, f.Do = explainDir(s, err); f.Why != "" {
-			f.Code = exitUnreachable
-			return f
-		}
-	}
 	switch {
 	case errors.Is(err, backends.ErrAuth):
 		f.Why, f.Do, f.Code = "the service refused the keys: "+whatOfKeys(err), s.newKeysHint(), exitPermission
@@ -112,6 +103,23 @@ func whatOfKeys(err error) string {
 		return "the secret access key does not belong to the access key ID, it is mistyped or cut off"
 	}
 	return "they are revoked, expired or mistyped"
+}
+
+// explainPlace explains what is not about a service: an error that has been explained, one of several targets, a directory. nil: none of these.
+func explainPlace(s sourceSpec, err error) *failure {
+	if at, ok, cause := s.targetOf(err); ok {
+		return explainSource(at, cause)
+	}
+	if known, ok := errors.AsType[*failure](err); ok {
+		return known
+	}
+	if s.Dir == nil {
+		return nil
+	}
+	if why, do := explainDir(s, err); why != "" {
+		return &failure{What: s.describe(), Why: why, Do: do, Code: exitUnreachable}
+	}
+	return nil
 }
 
 // notThere explains that a source as a whole does not exist.

@@ -159,11 +159,7 @@ func (t *uploadTarget) do(ctx context.Context, q uploadsRequest) (stageReport, e
 // report lists what is staged, what moves first if there is room for some only.
 func (t *uploadTarget) report(q uploadsRequest) stageReport {
 	r := stageReport{ID: t.spec.id(), Source: t.spec.Name, URL: t.spec.url(), Uploads: newUploadStatus(t.stage.Totals()), Items: []uploadItem{}}
-	if t.trouble != nil {
-		if err := t.trouble(); err != nil {
-			r.Error = explainSource(t.spec, err).Why
-		}
-	}
+	r.Error = t.troubleText()
 	if q.Limit < 0 {
 		return r
 	}
@@ -193,6 +189,22 @@ func (t *uploadTarget) report(q uploadsRequest) stageReport {
 	}
 	r.Warned = t.warned(now)
 	return r
+}
+
+// troubleText says what keeps uploads from going on, and which target that is where there are several.
+func (t *uploadTarget) troubleText() string {
+	if t.trouble == nil {
+		return ""
+	}
+	err := t.trouble()
+	if err == nil {
+		return ""
+	}
+	f := explainSource(t.spec, err)
+	if isOfTarget(err) {
+		return f.What + ": " + f.Why
+	}
+	return f.Why
 }
 
 // wait reports whether all at or below a name is stored or needs somebody, after the asked-for patience at the latest.
