@@ -57,6 +57,7 @@ func secretsOf(sources []sourceSpec) []string {
 		secrets = append(secrets, s.Gate.secrets()...)
 		secrets = append(secrets, s.Azure.secrets()...)
 		secrets = append(secrets, s.AtRest.secrets()...)
+		secrets = append(secrets, s.stageSecrets()...)
 		for field := range bytes.FieldsFuncSeq(s.KeysCSV, func(r rune) bool { return strings.ContainsRune(",;\t\r\n\"", r) }) {
 			if text := strings.TrimSpace(string(field)); looksSecret(text) {
 				secrets = append(secrets, text)

@@ -115,10 +115,14 @@ func (a *app) prepare(l *loaded, dir string, sources []sourceSpec) (*mountSpec, 
 	if err == nil {
 		err = newCacheKeys(l.env, m.places()).fill(m.Sources)
 	}
+	var notices []string
+	if err == nil {
+		notices, err = l.lockStages(m.places(), m.Sources)
+	}
 	if err != nil {
 		return nil, err
 	}
-	var notices []string
+	a.sayAll(notices)
 	m.RemoveDir, notices, err = prepareMountPoint(m.places(), dir, a.env)
 	if err != nil {
 		return nil, err

@@ -54,6 +54,8 @@ type sourceSpec struct {
 
 	AtRest *atRestSpec `json:"at_rest,omitempty"` // nil: what is kept of it lies in clear on this disk
 
+	StageKey []byte `json:"stage_key,omitempty"` // what its staged files are encrypted with; nil: they are in clear
+
 	Audit auditMode `json:"audit,omitempty"` // "": what audited says
 
 	Targets []targetSpec `json:"targets,omitempty"` // of kind ecog; all else that leads to a place is empty then

@@ -51,7 +51,10 @@ func (a *app) findStages(ctx context.Context, l *loaded, q uploadsRequest) ([]st
 			continue
 		}
 		ref := stageRef{id: id, spec: l.specOfStage(p, id)} //nolint:contextcheck // a command that prints keys has a limit of its own
-		if ref.report, err = ref.ask(ctx, a, l, q); err != nil {
+		if err = l.readable(id); err == nil {
+			ref.report, err = ref.ask(ctx, a, l, q)
+		}
+		if err != nil {
 			ref.report = stageReport{Error: asFailure("", err).Why, PID: ref.report.PID}
 		}
 		ref.report.ID, ref.report.Source, ref.report.URL = id, ref.spec.Name, ref.spec.url()
@@ -126,23 +129,11 @@ func (l *loaded) specByConfig(p places, id string) sourceSpec {
 	return sourceSpec{Name: id, Kind: kindS3, Bucket: bucket, Prefix: prefix, Region: k.Region, Write: &writeSpec{}}
 }
 
-// targetOfStage is what the header of a stage says of its source. Of one that is encrypted it takes the key.
-func (l *loaded) targetOfStage(p places, id string) (string, error) {
-	var key []byte
-	if stage.Encrypted(p.stageOf(id)) {
-		var err error
-		if key, _, err = stageKey(l.env); err != nil {
-			return "", err
-		}
-	}
-	return stage.Target(p.stageOf(id), key)
-}
-
 // target is how to reach a source again, for the header of its stage. It holds no keys.
 func (s sourceSpec) target() string {
 	s.Targets = slices.Clone(s.Targets) // the keys of the original stay
 	for _, one := range s.eachSpec() {
-		one.KeysCSV, one.Crypt, one.Gate, one.AtRest = nil, one.Crypt.withoutSecrets(), one.Gate.withoutSecrets(), nil
+		one.KeysCSV, one.Crypt, one.Gate, one.AtRest, one.StageKey = nil, one.Crypt.withoutSecrets(), one.Gate.withoutSecrets(), nil, nil
 	}
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -196,9 +187,13 @@ type unserved struct {
 // openUnserved opens a stage. rules must be those of spec if anything is to be uploaded.
 func (a *app) openUnserved(ctx context.Context, l *loaded, spec sourceSpec, rules *gate.Rules) (*unserved, error) {
 	m, err := l.newMountSpec("/", []sourceSpec{spec})
+	if err == nil {
+		err = l.unlockStage(m.places(), &m.Sources[0])
+	}
 	if err != nil {
 		return nil, err
 	}
+	spec = m.Sources[0]
 	log := newLogger(a.err, max(m.LogLevel, slog.LevelWarn), secretsOf(m.Sources))
 	u := &unserved{env: a.env, server: &mountServer{spec: m, log: log, started: time.Now()}, source: &liveSource{spec: spec}}
 	brief, cancel := context.WithTimeout(ctx, briefLock)

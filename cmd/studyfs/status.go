@@ -196,6 +196,9 @@ func (m *mountServer) status() *mountStatus {
 
 // of is what holds for one source of the mount.
 func (p passthroughStatus) of(s sourceSpec) passthroughStatus {
+	if p.On && s.AtRest == nil && s.StageKey != nil {
+		p.Why = "but for files that wait for their upload: they are encrypted on this disk"
+	}
 	if !p.On || s.AtRest == nil {
 		return p
 	}

@@ -63,6 +63,9 @@ func (r *uploadsRunner) add(ctx context.Context, l *loaded, ref stageRef) {
 		return
 	}
 	rules, err := ref.spec.judging(l.env) //nolint:contextcheck // a command that prints a secret has a limit of its own
+	if err == nil {
+		err = l.readable(ref.id)
+	}
 	var u *unserved
 	if err == nil {
 		u, err = r.app.openUnserved(ctx, l, ref.spec, rules)

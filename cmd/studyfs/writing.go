@@ -56,6 +56,7 @@ type heldByStage struct {
 func openWriting(ctx context.Context, p places, spec sourceSpec, log *slog.Logger, o stage.Options) (*writing, error) {
 	w := spec.Write
 	o.Dir, o.Target, o.Log, o.Now = p.stageOf(spec.id()), spec.target(), log, time.Now
+	o.Key = spec.StageKey
 	o.Quota, o.Quiet, o.Durability, o.Gate = w.Quota, w.Quiet, w.Durability.level(), w.BIDS.profile()
 	if spec.Gate.on() && w.BIDS == "" { // it has rules for names of its own
 		o.Gate = gate.Off
@@ -64,6 +65,8 @@ func openWriting(ctx context.Context, p places, spec sourceSpec, log *slog.Logge
 	switch {
 	case errors.Is(err, stage.ErrLocked):
 		return nil, stageLocked(spec, o.Dir)
+	case wrongStageKey(o.Dir, err) != nil:
+		return nil, wrongStageKey(o.Dir, err)
 	case err != nil:
 		return nil, &failure{
 			What: "cannot open the files that wait for upload in " + o.Dir, Why: lastCause(err),

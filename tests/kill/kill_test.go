@@ -224,6 +224,23 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// The same with staged files that are encrypted on the local disk.
+func TestKillEncrypted(t *testing.T) {
+	harness.NeedWrites(t)
+	for i, variant := range []Variant{Close, Fsync, RenameOver}[:harness.Sized(1, 3)] {
+		t.Run(string(variant), func(t *testing.T) {
+			srv, url := harness.Strict(t, "", s3test.Options{Latency: 40 * time.Millisecond})
+			e := harness.New(t)
+			e.Profile("lab")
+			c := &campaign{
+				subject: &Studyfs{Env: e, URL: url, Args: []string{"--encrypt-cache", "--delete"}}, srv: srv, variant: variant,
+				kills: kills(3, 100), files: harness.Sized(60, 5000), epoch: 20, seed: uint64(200 + i),
+			}
+			c.run(t).report(t, c)
+		})
+	}
+}
+
 // The same with rclone, for comparison: it is known to lose files, which is reported and not a failure.
 func TestRcloneKill(t *testing.T) {
 	program := RcloneProgram(t)

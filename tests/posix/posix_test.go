@@ -200,6 +200,7 @@ func TestMount(t *testing.T) {
 	}{
 		"passthrough":        {[]string{"--quiet", "5s"}, false},
 		"requests":           {[]string{"--quiet", "5s", "--no-passthrough"}, false},
+		"encrypted":          {[]string{"--quiet", "5s", "--encrypt-cache"}, false},
 		"stored":             {[]string{"--quiet", "50ms"}, true},
 		"stored by requests": {[]string{"--quiet", "50ms", "--no-passthrough"}, true},
 	} {

@@ -93,12 +93,8 @@ func try(t *testing.T, cmd *exec.Cmd, dir string) (out string, err error) {
 func TestFsx(t *testing.T) {
 	sizes := []int{64 << 10, 1 << 20, 16 << 20}
 	ops := harness.Sized(1200, 100_000) / (4 * len(sizes))
-	for _, passthrough := range []bool{true, false} {
-		t.Run(fmt.Sprintf("passthrough %v", passthrough), func(t *testing.T) {
-			var args []string
-			if !passthrough {
-				args = []string{"--no-passthrough"}
-			}
+	for name, args := range map[string][]string{"passthrough": nil, "requests": {"--no-passthrough"}, "encrypted": {"--encrypt-cache"}} {
+		t.Run(name, func(t *testing.T) {
 			e, srv, dir := mount(t, args...)
 			sums := map[string]string{}
 			for i, size := range sizes {
@@ -170,9 +166,16 @@ func declared() map[string]string {
 	}
 }
 
-// The checks of go-fuse, each in a directory of its own.
+// The checks of go-fuse, each in a directory of its own, with staged files in clear and encrypted.
 func TestPosix(t *testing.T) {
-	_, _, dir := mount(t)
+	for name, args := range map[string][]string{"clear": nil, "encrypted": {"--encrypt-cache"}} {
+		t.Run(name, func(t *testing.T) { posix(t, args...) })
+	}
+}
+
+func posix(t *testing.T, args ...string) {
+	t.Helper()
+	_, _, dir := mount(t, args...)
 	names := make([]string, 0, len(posixtest.All))
 	for name := range posixtest.All {
 		if declared()[name] == "" {
