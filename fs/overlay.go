@@ -129,7 +129,11 @@ func (o *overlay) entry(ctx context.Context, key string) (backends.Entry, error)
 			}
 		}
 	}
-	return o.t.store.Lookup(ctx, key)
+	e, err := o.t.store.Lookup(ctx, key)
+	if err == nil && o.stage.GivenUp(e) {
+		return backends.Entry{}, fmt.Errorf("lookup: %w", backends.ErrNotExist)
+	}
+	return e, err
 }
 
 // entries are what the source has in a directory; nothing, where there is none of that name.
@@ -143,7 +147,11 @@ func (o *overlay) entries(ctx context.Context, dir string) ([]backends.Entry, er
 			return nil, err
 		}
 	}
-	return o.t.store.List(ctx, dir)
+	entries, err := o.t.store.List(ctx, dir)
+	if slices.ContainsFunc(entries, o.stage.GivenUp) { // the slice is the store's
+		entries = slices.DeleteFunc(slices.Clone(entries), o.stage.GivenUp)
+	}
+	return entries, err
 }
 
 // list returns what stands in a directory, by name.

@@ -258,7 +258,11 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 		Name: key(m.new, m.from.kind), Size: m.from.e.Size, Old: over, Meta: stage.Meta(a), Class: m.from.e.Class,
 	})
 	if err != nil {
-		return o.settled(ctx, m.from, fmt.Errorf("rename what is stored: %w", err))
+		waits := m.from
+		if m.replaces && m.over.staged { // its upload may just have landed: mv failed where that was not known here yet
+			waits = m.over
+		}
+		return o.settled(ctx, waits, fmt.Errorf("rename what is stored: %w", err))
 	}
 	if e.Size != m.from.e.Size {
 		return fmt.Errorf("rename what is stored: %w: the copy has %d bytes instead of %d", backends.ErrBadAnswer, e.Size, m.from.e.Size)

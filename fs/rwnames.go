@@ -291,6 +291,10 @@ func (o *overlay) removeBase(ctx context.Context, it item) (letGo func(), err er
 	if base == (backends.Entry{}) {
 		return letGo, nil
 	}
+	if err := o.stage.Leaving(it.info.ID); err != nil {
+		letGo()
+		return nil, meanwhile(err)
+	}
 	if err := o.removeStored(ctx, base); err != nil {
 		letGo()
 		return nil, o.settled(ctx, it, err)

@@ -110,6 +110,7 @@ type item struct {
 	resume    []byte
 	maybe     bool   // a try to store it has ended without an answer
 	tried     []sent // what may lie at the target since, newest last
+	leaving   bool   // base is being removed from here: if the target has nothing any more, that was us
 	populated bool   // of a directory: the target has something below it
 	stale     bool   // label or sidecar has another name or other attributes
 	sidecar   bool   // it has a sidecar and no label, or an outdated one; guarded by sealing
@@ -228,7 +229,7 @@ func (it *item) record() *itemRecord {
 		Wrote: it.wrote, Base: entryToRecord(it.base), Sealed: it.sealed, Copied: it.copied, Why: it.why, Maybe: it.maybe, Tried: it.tried, Sum: it.sum, Resume: it.resume,
 	}
 	r.Locked, r.Epoch = it.locked, it.epoch
-	r.Gated, r.Ruled, r.Scrub = it.gated, it.ruled, it.scrub
+	r.Gated, r.Ruled, r.Scrub, r.Leaving = it.gated, it.ruled, it.scrub, it.leaving
 	switch it.state {
 	case Conflict, Parked, Failed, Orphan, Quarantined:
 		r.State = it.state.String()
@@ -245,7 +246,7 @@ func (r *itemRecord) restored() *item {
 		wrote: r.Wrote, base: r.Base.entry(), sealed: r.Sealed, copied: r.Copied, why: r.Why, maybe: r.Maybe, tried: r.Tried, resume: r.Resume, state: Staged,
 	}
 	it.locked, it.epoch = r.Locked, r.Epoch
-	it.gated, it.ruled, it.scrub, it.warnings = r.Gated, r.Ruled, r.Scrub, r.Warnings
+	it.gated, it.ruled, it.scrub, it.warnings, it.leaving = r.Gated, r.Ruled, r.Scrub, r.Warnings, r.Leaving
 	switch {
 	case r.Undo && r.Sealed != nil:
 		it.sum, it.size = r.Sum, r.Sealed.Size

@@ -25,7 +25,8 @@ type Job struct {
 	Was       Remembered // what is known of Base
 	HasWas    bool
 
-	tried []sent // what may lie at the target of this try and of earlier ones
+	tried   []sent // what may lie at the target of this try and of earlier ones
+	leaving bool   // somebody here was about to remove Base
 
 	s      *Stage
 	it     *item
@@ -106,7 +107,7 @@ func (j *Job) fill() {
 	if it.kind != Dir && !it.touch && !it.undo {
 		it.try(sent{it.info().Size, j.CRC64NVME})
 	}
-	j.tried = it.tried
+	j.tried, j.leaving = it.tried, it.leaving
 	j.Info, j.Resume = it.info(), it.resume
 	j.Was, j.HasWas = j.s.memory.of(it.base)
 }
@@ -382,7 +383,7 @@ func (s *Stage) populate(dir *item) uint64 {
 // storedWhileOpen notes that the target has what was sealed, while somebody may go on writing. The caller holds mu.
 func (s *Stage) storedWhileOpen(j *Job, e backends.Entry) uint64 {
 	it := j.it
-	it.base, it.express, it.resume = e, false, nil
+	it.base, it.express, it.resume, it.leaving = e, false, nil, false
 	it.answered()
 	m := j.mark
 	if it.copied = &m; !it.attr.same(j.Attr) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"studyfs/backends"
@@ -23,6 +25,22 @@ func (s *Stage) Lookup(name string) (Info, bool) {
 		return s.implied(name), true
 	}
 	return Info{}, false
+}
+
+// GivenUp reports whether what lies at the target may be what an upload of ours has left under a name that was renamed or removed here before
+// the answer came. It will be removed there as soon as that can be told for certain; until then nobody should be shown it.
+func (s *Stage) GivenUp(e backends.Entry) bool {
+	if e.Dir {
+		return false
+	}
+	name, link := strings.CutSuffix(e.Name, LinkSuffix)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.undos[name]
+	if u == nil || link != (u.kind == Link) || u.base != (backends.Entry{}) {
+		return false
+	}
+	return link || slices.ContainsFunc(u.tried, func(t sent) bool { return t.Size == e.Size })
 }
 
 // implied is a directory that exists because of what lies below it. The caller holds mu.
@@ -277,6 +295,21 @@ func (s *Stage) dirChanged(name string, now time.Time) {
 	}
 }
 
+// Leaving notes that the caller is about to remove what lies at the target under the item's name, which Rebase tells the end of. If the
+// process ends in between and nothing lies there any more, that was no change by somebody else. It survives any crash when it returns.
+func (s *Stage) Leaving(id ID) error {
+	s.mu.Lock()
+	it := s.items[id]
+	if it == nil || it.gone {
+		s.mu.Unlock()
+		return fmt.Errorf("leaving: %w", backends.ErrNotExist)
+	}
+	it.leaving = true
+	seq := s.put(it)
+	s.mu.Unlock()
+	return s.journal.wait(seq, true)
+}
+
 // Rebase notes that the target has another thing under the name now than what was to be replaced.
 func (s *Stage) Rebase(id ID, base backends.Entry) error {
 	s.mu.Lock()
@@ -285,7 +318,7 @@ func (s *Stage) Rebase(id ID, base backends.Entry) error {
 		s.mu.Unlock()
 		return fmt.Errorf("rebase: %w", backends.ErrNotExist)
 	}
-	it.base, it.copied, it.resume = base, nil, nil
+	it.base, it.copied, it.resume, it.leaving = base, nil, nil, false
 	seq := s.put(it)
 	s.mu.Unlock()
 	return s.journal.wait(seq, true)

@@ -77,6 +77,7 @@ type itemRecord struct {
 	Tried   []sent       `json:"tried,omitempty"`
 	Sum     *uint64      `json:"sum,omitempty"`
 	Resume  []byte       `json:"resume,omitempty"`
+	Leaving bool         `json:"leaving,omitempty"`
 
 	Gated    bool      `json:"gated,omitempty"`
 	Ruled    ruled     `json:"ruled,omitempty"`

@@ -152,7 +152,7 @@ func (s *Stage) moveFile(m *move) uint64 {
 	it.answered()
 	s.names.remove(it)
 	var other ID
-	it.base = m.over
+	it.base, it.leaving = m.over, false
 	if target != nil { // what may lie at the target of it is what is to be replaced
 		it.base, it.maybe, it.tried, other = target.base, target.maybe, target.tried, target.id
 		s.discard(target)

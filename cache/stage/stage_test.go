@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -222,12 +223,18 @@ func TestOnlyQuietFilesAreHandedOut(t *testing.T) {
 	b.must(j.Release())
 }
 
-// An upload that may have landed before its file was renamed does not stay under the old name.
+// An upload that may have landed before its file was renamed does not stay under the old name, and is not shown there either: after a kill in
+// between, ls showed the file under both names, for as long as the service was away.
 func TestRenamedWhileUploadingLeavesNothingBehind(t *testing.T) {
 	b := newBench(t, nil)
 	b.file("a", "text")
 	b.must(b.job().Again(time.Hour, errors.New("no answer")))
 	b.must(b.Rename(t.Context(), "a", "b", backends.Entry{}, false))
+	left := backends.Entry{Name: "a", Version: "7", Size: 4}
+	others := []backends.Entry{{Name: "a", Size: 5}, {Name: "b", Size: 4}, {Name: "a", Dir: true}, {Name: "a" + LinkSuffix, Size: 4}}
+	if !b.GivenUp(left) || slices.ContainsFunc(others, b.GivenUp) {
+		t.Error("what is left under the old name is shown, or something of others is not")
+	}
 	undone := false
 	for range 2 {
 		j := b.job()
@@ -245,6 +252,9 @@ func TestRenamedWhileUploadingLeavesNothingBehind(t *testing.T) {
 	}
 	if !undone {
 		t.Error("nothing was undone")
+	}
+	if b.GivenUp(left) {
+		t.Error("what others store there later is not shown")
 	}
 }
 

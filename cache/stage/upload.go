@@ -153,19 +153,18 @@ func (u *Uploader) put(ctx context.Context, j *Job, r io.ReaderAt) (backends.Ent
 // isOurs reports whether what stands in a job's way is what an earlier try of it has stored, whose answer never came: because the file was
 // opened again just then, or the process was killed. If so, it is what the next try replaces. So are the very bytes that Base was known to be,
 // under another version: a service that told a wrong version when it took them made one of 7,000 saves a conflict of a file with itself. An
-// error: this cannot be told now.
+// error: this cannot be told now. Nor is it a conflict that nothing is there any more where a removal from here was under way.
 func (u *Uploader) isOurs(ctx context.Context, j *Job) (bool, error) {
 	examiner, ok := u.o.Dst.(backends.Examiner)
-	known := j.tried
-	if j.HasWas && j.Was.HasCRC {
-		known = append(slices.Clone(known), sent{j.Base.Size, j.Was.CRC64NVME})
-	}
-	if !ok || j.Touch || len(known) == 0 {
+	known := j.known()
+	if !ok || j.Touch || len(known) == 0 && !j.leaving {
 		return false, nil
 	}
 	now, err := examiner.Examine(ctx, objectName(j))
 	switch {
-	case errors.Is(err, backends.ErrNotExist), errors.Is(err, backends.ErrPermission): // keys that may only write
+	case errors.Is(err, backends.ErrNotExist):
+		return j.leaving && u.o.Stage.Rebase(j.ID, backends.Entry{}) == nil, nil
+	case errors.Is(err, backends.ErrPermission): // keys that may only write
 		return false, nil
 	case err != nil:
 		return false, err
@@ -173,6 +172,14 @@ func (u *Uploader) isOurs(ctx context.Context, j *Job) (bool, error) {
 		return false, nil
 	}
 	return u.o.Stage.Rebase(j.ID, now.Entry) == nil, nil
+}
+
+// known are the contents that may lie at the target and are ours.
+func (j *Job) known() []sent {
+	if j.HasWas && j.Was.HasCRC {
+		return append(slices.Clone(j.tried), sent{j.Base.Size, j.Was.CRC64NVME})
+	}
+	return j.tried
 }
 
 // undo removes what a try has left under a name that was given up, if it is that and nothing else, and took no other's place.

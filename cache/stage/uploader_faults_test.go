@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -301,4 +302,38 @@ func TestSameBytesUnderAnotherVersionAreNoConflict(t *testing.T) {
 		}
 		r.end()
 	})
+}
+
+// A changed copy of a stored file is renamed: what is stored under the old name is removed first. The mount was killed right after that, and
+// the file, which had its old name still, was called a conflict with somebody who had removed it; nobody had, and it was not uploaded. Where
+// somebody else has stored another version instead, it is one.
+func TestKilledWhileWhatIsStoredIsRemovedIsNoConflict(t *testing.T) {
+	for _, theirs := range []string{"", "theirs"} {
+		inBubble(t, func(t *testing.T, r *rig) {
+			r.file("f", "first")
+			r.start(nil)
+			r.settled()
+			r.end()
+			g, err := r.Create("f", Attr{Mode: 0o644, ModTime: time.Now()}, r.entry("f"))
+			r.must(err)
+			_, err = g.WriteAt([]byte("second"), 0)
+			r.must(err)
+			r.must(errors.Join(g.Flush(t.Context()), g.Close()))
+			info, _ := r.Lookup("f")
+			r.must(r.Leaving(info.ID))
+			r.src.Delete("f")
+			if theirs != "" {
+				r.src.PutBytes("f", []byte(theirs))
+			}
+			r.bench = r.crash()
+			r.start(nil)
+			if err := r.Wait(t.Context(), ""); err != nil && theirs == "" {
+				t.Error(err)
+			}
+			if n := r.Totals(); n.Conflict != len(theirs)/6 {
+				t.Errorf("%+v", n)
+			}
+			r.holds("f", cmp.Or(theirs, "second"))
+		})
+	}
 }
