@@ -61,13 +61,13 @@ func KillProcess(t testing.TB, pid int) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(2 * time.Second); alive(pid) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Second); Alive(pid) && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// alive: threads that have ended and that nobody has waited for yet do not count.
-func alive(pid int) bool {
+// Alive reports whether any thread of a process runs: those that have ended and that nobody has waited for yet do not count.
+func Alive(pid int) bool {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	for _, stat := range threads {
 		raw, err := os.ReadFile(stat)
