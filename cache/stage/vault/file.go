@@ -114,7 +114,10 @@ func (f *File) Truncate(size int64) error {
 	defer f.changing.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if size >= f.size {
+	if size == f.size {
+		return f.touch()
+	}
+	if size > f.size {
 		return f.grow(size+blockSize-1, size)
 	}
 	if in := size % blockSize; in > 0 {
@@ -146,6 +149,7 @@ func (f *File) Zero(off, n int64) error {
 	defer f.changing.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	changed := false
 	for end := min(off+n, f.size); off < end; {
 		block, in := off/blockSize, off%blockSize
 		part := min(blockSize-in, end-off)
@@ -157,8 +161,20 @@ func (f *File) Zero(off, n int64) error {
 			if err := f.put(block, part == blockSize, func(b []byte) { clear(b[in : in+part]) }); err != nil {
 				return err
 			}
+			changed = true
 		}
 		off += part
+	}
+	if changed {
+		return nil
+	}
+	return f.touch()
+}
+
+// touch moves the times of the file on the disk, as every change does, of nothing too.
+func (f *File) touch() error {
+	if err := f.disk.Truncate(LengthOf(f.size)); err != nil {
+		return fmt.Errorf("encrypted file: %w", err)
 	}
 	return nil
 }

@@ -450,3 +450,18 @@ func TestHolesAreFound(t *testing.T) {
 		}
 	}
 }
+
+// A program that opens an empty file with O_TRUNC moves its times: the disk has to hear of it.
+func TestChangesOfNothingReachTheDisk(t *testing.T) {
+	d := &memDisk{}
+	f, _ := keys(t, 1).Create(d, 7)
+	for name, change := range map[string]func() error{
+		"truncate": func() error { return f.Truncate(0) },
+		"zero":     func() error { return f.Zero(0, blockSize) },
+	} {
+		d.sync()
+		if err := change(); err != nil || len(d.since) == 0 || f.Size() != 0 {
+			t.Errorf("%s: %v, %d calls, %d bytes", name, err, len(d.since), f.Size())
+		}
+	}
+}
