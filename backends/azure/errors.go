@@ -42,6 +42,9 @@ func understand(ctx context.Context, err error) *failure {
 	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok {
 		return answered(answer.ErrorCode, answer.StatusCode)
 	}
+	if errors.Is(err, backends.ErrAuth) { // our own, of a token
+		return &failure{kind: backends.ErrAuth, detail: "the access token has expired"}
+	}
 	var netErr net.Error
 	var urlErr *url.Error
 	switch {

@@ -12,18 +12,24 @@ import (
 	"studyfs/backends"
 )
 
-// Key is what opens an account or a part of it: the account's key, or a shared access signature (SAS).
+// Key is what opens an account or a part of it: the account's key, a shared access signature (SAS), or an access token of an identity.
 type Key struct {
-	text backends.Secret
-	sas  bool
+	text    backends.Secret
+	sas     bool
+	token   bool
+	expires time.Time // of a token; zero where it does not tell
 }
 
 // ErrKey says that a text is no key. What the text is, no error says.
-var ErrKey = errors.New("neither an account key nor a shared access signature (SAS)")
+var ErrKey = errors.New("neither an account key, nor a shared access signature (SAS), nor an access token")
 
-// ParseKey reads a key as the portal shows it: an account key, a SAS token, a SAS URL, or a connection string with one of them.
+// ParseKey reads a key as the portal shows it: an account key, a SAS token, a SAS URL, or a connection string with one of them. Or an access
+// token of Microsoft Entra, as it is or as "az account get-access-token" prints it.
 func ParseKey(text string) (Key, error) {
 	text = strings.Trim(strings.TrimSpace(text), `"`)
+	if k, ok := parseToken(text); ok {
+		return k, nil
+	}
 	for part := range strings.SplitSeq(text, ";") {
 		name, value, found := strings.Cut(part, "=")
 		if found && (name == "AccountKey" || name == "SharedAccessSignature") {
@@ -45,6 +51,12 @@ func ParseKey(text string) (Key, error) {
 // IsSAS tells a shared access signature from an account's key.
 func (k Key) IsSAS() bool { return k.sas }
 
+// IsToken tells an access token, which ends within a day, from the others.
+func (k Key) IsToken() bool { return k.token }
+
+// Reveal returns the key as ParseKey takes it, without what stood around it: for whoever passes it on or keeps it out of logs.
+func (k Key) Reveal() string { return k.text.Reveal() }
+
 // Credentials are a way to come by a key. The zero value is Anonymous.
 type Credentials struct {
 	key  Key
@@ -64,6 +76,10 @@ func Static(k Key) Credentials { return Credentials{key: k} }
 func StaticFrom(k Key, path string, read func() (Key, error)) Credentials {
 	return Credentials{key: k, path: path, read: read}
 }
+
+// Renewed uses the given token, and asks read for another one shortly before it ends. read may take its time, and may be called from any
+// goroutine, never twice at once. Should it fail, requests fail with backends.ErrAuth from the end of the token on.
+func Renewed(k Key, read func() (Key, error)) Credentials { return Credentials{key: k, read: read} }
 
 // rekeyEvery is how often the file that holds a key is looked at, while there are requests.
 const rekeyEvery = 2 * time.Second

@@ -3,6 +3,7 @@ package azure
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"studyfs/backends"
 	"studyfs/backends/azure/azuretest"
@@ -467,6 +470,68 @@ func TestContentRange(t *testing.T) {
 	for header, ok := range map[string]bool{"bytes 0-9/10": true, "bytes 0-9/*": false, "bytes 5-4/10": false, "bytes 0-10/10": false, "": false, "0-9/10": false} {
 		if _, _, _, got := parseContentRange(header); got != ok {
 			t.Errorf("%q: %v", header, got)
+		}
+	}
+}
+
+// token is an access token as Microsoft Entra makes them, without a signature that anybody could check here.
+func token(name string, end time.Time) string {
+	part := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	return part(`{"typ":"JWT","alg":"RS256"}`) + "." + part(fmt.Sprintf(`{"oid":%q,"exp":%d}`, name, end.Unix())) + "." + part("signed")
+}
+
+// A lab that has switched account keys off reads as somebody: with tokens that end after an hour, while a copy takes all night.
+func TestTokensAreRenewed(t *testing.T) {
+	now := time.Now()
+	first, second := token("first", now.Add(time.Minute)), token("second", now.Add(time.Hour))
+	key, err := ParseKey(`{"accessToken": "` + first + `", "expiresOn": "2026-11-21 15:00:00.000000", "tokenType": "Bearer"}`)
+	if err != nil || !key.IsToken() || key.Reveal() != first {
+		t.Fatalf("%v, %v", key, err)
+	}
+	asked := 0
+	renew := func() (Key, error) {
+		if asked++; asked > 1 {
+			return Key{}, errors.New("somebody has to log in again")
+		}
+		return ParseKey(second + "\n")
+	}
+	clock := atomic.Pointer[time.Time]{}
+	clock.Store(&now)
+	srv, src := serve(t, azuretest.Options{Token: second, Signature: "none"}, quick, func(o *Options) {
+		o.Credentials, o.Now = Renewed(key, renew), func() time.Time { return *clock.Load() }
+	})
+	srv.Put("v2/001/a", azuretest.Blob{Body: []byte("x")})
+	for range 3 {
+		if _, err := src.Stat(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times for a token", asked)
+	}
+	end := &identity{now: func() time.Time { return now.Add(2 * time.Hour) }, read: renew, key: mustParse(t, second)}
+	if got, err := end.GetToken(t.Context(), policy.TokenRequestOptions{}); !errors.Is(err, backends.ErrAuth) || got.Token != "" {
+		t.Errorf("after its end: %v", err)
+	}
+	if f := understand(t.Context(), fmt.Errorf("request: %w", backends.ErrAuth)); !errors.Is(f.kind, backends.ErrAuth) || f.again {
+		t.Errorf("%+v", f)
+	}
+}
+
+func mustParse(t *testing.T, text string) Key {
+	t.Helper()
+	k, err := ParseKey(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// What only looks like a token is not sent as one.
+func TestOddTokens(t *testing.T) {
+	for _, text := range []string{"eyJ.eyJ.x", "a.b.c", "{}", `{"accessToken": "hunter2"}`, "eyJ" + strings.Repeat("A", 60)} {
+		if k, err := ParseKey(text); err == nil && k.IsToken() {
+			t.Errorf("%q is taken for a token", text)
 		}
 	}
 }

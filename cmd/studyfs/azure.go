@@ -16,7 +16,7 @@ import (
 type azureSpec struct {
 	Account   string `json:"account"`
 	Container string `json:"container"`
-	Key       string `json:"key,omitempty"` // as the user's file has it: an account key or a SAS; "" where Anonymous
+	Key       string `json:"key,omitempty"` // as the user's file has it: an account key, a SAS or an access token; "" where Anonymous
 }
 
 // buildAzure makes a source of its settings.
@@ -108,6 +108,25 @@ func (l *loaded) azureKey(s *sourceSpec, c sourceConfig) (notices []string, err 
 	return notices, s.takeAzureKey(string(text))
 }
 
+// azureCredentials are the key, and how to come by the next one: a file is read again when it changes, a command or a keyring is asked when
+// a token ends.
+func azureCredentials(key azure.Key, ref string) azure.Credentials {
+	scheme, rest, _ := strings.Cut(ref, ":")
+	switch {
+	case scheme == "file":
+		return azure.StaticFrom(key, rest, func() (azure.Key, error) { return rereadAzureKey(rest) })
+	case scheme == "cmd" && key.IsToken():
+		return azure.Renewed(key, func() (azure.Key, error) {
+			text, err := keysFromCommand(rest)
+			if err != nil {
+				return azure.Key{}, err
+			}
+			return azure.ParseKey(string(text))
+		})
+	}
+	return azure.Static(key)
+}
+
 // azureKeyFile has readKeysFile's messages speak of Azure.
 func azureKeyFile(err error) error {
 	var f *failure
@@ -135,10 +154,13 @@ func (l *loaded) azureKeyFromEnvironment(s *sourceSpec) error {
 }
 
 func (s *sourceSpec) takeAzureKey(text string) error {
-	if _, err := azure.ParseKey(text); err != nil {
+	key, err := azure.ParseKey(text)
+	if err != nil {
 		return &failure{What: s.KeysFrom, Why: err.Error(), Do: "it must hold the key as the Azure portal shows it, and nothing else", Code: exitConfig}
 	}
-	s.Azure.Key = strings.TrimSpace(text)
+	if s.Azure.Key = strings.TrimSpace(text); key.IsToken() {
+		s.Azure.Key = key.Reveal()
+	}
 	return nil
 }
 
@@ -173,10 +195,7 @@ func azureOptions(s sourceSpec, t timeouts, log *slog.Logger) (azure.Options, er
 	if err != nil {
 		return o, fmt.Errorf("keys: %w", err)
 	}
-	o.Credentials = azure.Static(key)
-	if path, ok := strings.CutPrefix(s.KeysRef, "file:"); ok {
-		o.Credentials = azure.StaticFrom(key, path, func() (azure.Key, error) { return rereadAzureKey(path) })
-	}
+	o.Credentials = azureCredentials(key, s.KeysRef)
 	return o, nil
 }
 

@@ -63,7 +63,7 @@ func TestAzureMistakes(t *testing.T) {
 	}{
 		"no key":               {arg: "azure://lab/study/", want: "AZURE_STORAGE_KEY", code: exitPermission},
 		"key of another":       {arg: "azure://lab/study/", vars: []string{"AZURE_STORAGE_ACCOUNT", "other", "AZURE_STORAGE_KEY", testAccountKey}, want: "no key was given", code: exitPermission},
-		"no key at all":        {arg: "azure://lab/study/", vars: []string{"AZURE_STORAGE_KEY", "hunter2"}, want: "neither an account key nor", code: exitConfig},
+		"no key at all":        {arg: "azure://lab/study/", vars: []string{"AZURE_STORAGE_KEY", "hunter2"}, want: "neither an account key, nor", code: exitConfig},
 		"no container":         {arg: "azure://lab/", want: "names no container", code: exitUsage},
 		"no such account":      {arg: "azure://Lab_1/study/", want: "cannot be a storage account's name", code: exitUsage},
 		"no such container":    {arg: "azure://lab/Study/", want: "cannot be a container's name", code: exitUsage},

@@ -56,7 +56,7 @@ type config struct {
 type sourceConfig struct {
 	Kind          string `toml:"kind" flag:"no" help:"s3, empatica, hcp, beiwe, azure, dir or ecog"`
 	URL           string `toml:"url" flag:"no" help:"s3://bucket/prefix/, azure://account/container/prefix/ or dir:PATH"`
-	Keys          string `toml:"keys" flag:"no" help:"where the keys are: file:KEYS.csv, aws-profile:NAME or cmd:COMMAND that prints such a file; of azure: a file or command with an account key or SAS"`
+	Keys          string `toml:"keys" flag:"no" help:"where the keys are: file:KEYS.csv, aws-profile:NAME or cmd:COMMAND that prints such a file; of azure: a file or command with an account key, a SAS or an access token"`
 	EndpointURL   string `toml:"endpoint-url" help:"address of an S3 service other than Amazon's, or of an Azure account's blob service"`
 	Region        string `toml:"region" help:"region of the bucket (found by asking if not given)"`
 	Profile       string `toml:"profile" help:"take the keys from this profile of the AWS configuration"`

@@ -22,6 +22,7 @@ type Options struct {
 	Account   string
 	Container string
 	Signature string // of the SAS that is accepted beside any signature of the account; "" lets everybody read
+	Token     string // an access token that is accepted as well; "" for none. Another one is refused as expired
 	PageSize  int    // most lines per page, whatever is asked for; 0 means 5,000
 	// IgnoreStart makes it a service that does not know startFrom.
 	IgnoreStart bool
@@ -121,6 +122,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) allowed(r *http.Request) bool {
 	signed := strings.HasPrefix(r.Header.Get("Authorization"), "SharedKey "+s.o.Account+":")
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		return s.o.Token != "" && token == s.o.Token
+	}
 	return s.o.Signature == "" || signed || r.URL.Query().Get("sig") == s.o.Signature
 }
 
