@@ -251,6 +251,9 @@ func TestStudyIsTheServers(t *testing.T) {
 
 // The budgets that make a mount pleasant: what is known costs nothing, and what is fetched comes in few requests.
 func TestRequestBudgets(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts requests, which are the same under a race detector")
+	}
 	s, ids := newSite(t, beiwetest.Options{V2: true}, beiwetest.FillOptions{Participants: 5, Days: 30, Streams: []string{"gps", "calls"}})
 	s.open()
 	s.list("")

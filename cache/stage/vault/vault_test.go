@@ -192,7 +192,11 @@ func TestAFileHoldsWhatWasWritten(t *testing.T) {
 // A power cut while somebody wrote into a file that had been closed: every byte is one that was written there, and what nobody has touched since is as it
 // was closed. Then it can be read, written and closed again.
 func TestTornWritesTakeNothingThatWasSealed(t *testing.T) {
-	for seed := range uint64(50) {
+	seeds := uint64(50)
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		most := []int{3 * blockSize, groupSize + 3*blockSize}[seed%2]
 		d := &memDisk{}
@@ -396,7 +400,11 @@ func FuzzDamage(f *testing.F) {
 func TestEveryFlippedBitIsAnError(t *testing.T) {
 	raw, plain, epoch := sealedFile(t)
 	rng := rand.New(rand.NewPCG(1, 1))
-	for range 3000 {
+	times := 3000
+	if testing.Short() {
+		times = 100
+	}
+	for range times {
 		block := int64(rng.IntN((len(plain) + blockSize - 1) / blockSize))
 		which := 0
 		if block == 1 {

@@ -28,6 +28,9 @@ func collect(t *testing.T, files iter.Seq2[string, s3test.Object]) map[string][]
 }
 
 func TestEmpaticaHasWhatAnOrganisationHas(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes hundreds of megabytes, one after the other")
+	}
 	all := collect(t, Empatica(Options{}))
 	csv, avro := 0, 0
 	for key, b := range all {
@@ -74,6 +77,9 @@ func TestBIDSIsTheTreeOfTheBudget(t *testing.T) {
 
 // The programs of those who will read the real files must be able to read these.
 func TestReadableByPython(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes hundreds of megabytes, one after the other")
+	}
 	dir := t.TempDir()
 	var avro, nii, gz string
 	write := func(key string, b []byte) string {
