@@ -249,31 +249,30 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 	if !o.deletes || o.dst == nil {
 		return refuse("rename what is stored", syscall.EPERM)
 	}
-	over, err := o.overwritten(ctx, m)
+	letGo, err := o.holdOver(ctx, &m)
 	if err != nil {
 		return err
 	}
-	a, _ := o.attrOf(m.from)
-	e, err := o.dst.Copy(ctx, m.from.e, backends.Upload{
-		Name: key(m.new, m.from.kind), Size: m.from.e.Size, Old: over, Meta: stage.Meta(a), Class: m.from.e.Class,
-	})
-	if err != nil {
-		waits := m.from
-		if m.replaces && m.over.staged { // its upload may just have landed: mv failed where that was not known here yet
-			waits = m.over
+	e, err := o.copyStored(ctx, m)
+	if err == nil && m.replaces && m.over.staged {
+		if err = o.stage.Remove(ctx, m.new); errors.Is(err, backends.ErrNotExist) { // a link can be stored meanwhile
+			err = nil
 		}
-		return o.settled(ctx, waits, fmt.Errorf("rename what is stored: %w", err))
 	}
-	if e.Size != m.from.e.Size {
-		return fmt.Errorf("rename what is stored: %w: the copy has %d bytes instead of %d", backends.ErrBadAnswer, e.Size, m.from.e.Size)
+	letGo()
+	if errors.Is(err, backends.ErrChanged) && m.replaces && m.over.staged { // its upload may just have landed: mv failed with ESTALE
+		return o.settled(ctx, m.over, err)
 	}
-	o.t.store.Put(e)
-	if m.replaces && m.over.staged {
-		err = o.stage.Remove(ctx, m.new)
+	if err != nil {
+		return o.settled(ctx, m.from, err)
 	}
 	was := o.identity(m.from)
-	id, rerr := o.stage.Moved(m.from.e, e, a)
-	if err := cmp.Or(err, rerr, o.removeAt(ctx, m.from.e)); err != nil {
+	a, _ := o.attrOf(m.from)
+	id, err := o.stage.Moved(m.from.e, e, a)
+	if err == nil {
+		err = o.removeAt(ctx, m.from.e)
+	}
+	if err != nil {
 		return err
 	}
 	o.keepNumber(id, was)
@@ -281,6 +280,40 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 	became(m.node, m.from)
 	o.tell(m.new) // the node is that of the old name
 	return nil
+}
+
+// holdOver keeps a staged file that is to be replaced from being uploaded until letGo is called: it could take the place of what has just been
+// copied there, or, having the same bytes, be found to be stored, and mv said that there is no such file.
+func (o *overlay) holdOver(ctx context.Context, m *move) (letGo func(), err error) {
+	if !m.replaces || !m.over.staged || m.over.kind != stage.Regular {
+		return func() {}, nil
+	}
+	f, err := o.stage.OpenFile(ctx, m.over.info.ID, true)
+	if err != nil {
+		return nil, meanwhile(err)
+	}
+	m.over.info.Base = f.Info().Base
+	return func() { f.Close() }, nil //nolint:errcheck // nothing was written to it
+}
+
+// copyStored copies what is stored under the old name to the new one, if that has what is to be replaced.
+func (o *overlay) copyStored(ctx context.Context, m move) (backends.Entry, error) {
+	over, err := o.overwritten(ctx, m)
+	if err != nil {
+		return backends.Entry{}, err
+	}
+	a, _ := o.attrOf(m.from)
+	e, err := o.dst.Copy(ctx, m.from.e, backends.Upload{
+		Name: key(m.new, m.from.kind), Size: m.from.e.Size, Old: over, Meta: stage.Meta(a), Class: m.from.e.Class,
+	})
+	if err != nil {
+		return e, fmt.Errorf("rename what is stored: %w", err)
+	}
+	if e.Size != m.from.e.Size {
+		return e, fmt.Errorf("rename what is stored: %w: the copy has %d bytes instead of %d", backends.ErrBadAnswer, e.Size, m.from.e.Size)
+	}
+	o.t.store.Put(e)
+	return e, nil
 }
 
 // became tells the node of a stored file or link what it is now.

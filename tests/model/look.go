@@ -70,7 +70,7 @@ func readFile(path string) ([]byte, error) {
 }
 
 func readAll(fd int) ([]byte, error) {
-	var out []byte
+	out := []byte{} // which nil is not: that is nothing at all
 	b := make([]byte, 128<<10)
 	for {
 		n, err := unix.Pread(fd, b, int64(len(out)))
