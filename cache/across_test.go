@@ -71,6 +71,7 @@ func TestOrderAsksForEachOnce(t *testing.T) {
 type traffic struct {
 	mu              sync.Mutex
 	now, most, gets int
+	atOnce          int // so many are given half a second to come together: a busy machine needs it
 }
 
 func (w *traffic) wait(string, int64) error {
@@ -79,7 +80,15 @@ func (w *traffic) wait(string, int64) error {
 	w.gets++
 	w.most = max(w.most, w.now)
 	w.mu.Unlock()
-	time.Sleep(5 * time.Millisecond)
+	for range 100 {
+		time.Sleep(5 * time.Millisecond)
+		w.mu.Lock()
+		enough := w.most >= w.atOnce
+		w.mu.Unlock()
+		if enough {
+			break
+		}
+	}
 	w.mu.Lock()
 	w.now--
 	w.mu.Unlock()
@@ -103,7 +112,7 @@ func TestSmallFilesInOrderComeAhead(t *testing.T) {
 		{name: "the first only", files: 50, read: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			src, w := newFake(), &traffic{}
+			src, w := newFake(), &traffic{atOnce: c.atOnce}
 			src.onGet = w.wait
 			var all []backends.Entry
 			for i := range c.files {

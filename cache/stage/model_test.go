@@ -343,11 +343,12 @@ func (m *machine) rename(from, to string) {
 	if m.open[from] != nil || m.open[to] != nil || from == to {
 		return
 	}
-	over := backends.Entry{}
-	if _, staged := m.s.Lookup(to); !staged {
-		over = m.stat(to)
+	var err error
+	if n, staged := m.s.Lookup(to); staged { // if it is stored meanwhile, as what a look would have to say
+		err = m.s.RenameOver(context.Background(), from, to, n.ID)
+	} else {
+		err = m.s.Rename(context.Background(), from, to, m.stat(to), false)
 	}
-	err := m.s.Rename(context.Background(), from, to, over, false)
 	m.note("rename %s %s: %v", from, to, err)
 	if errors.Is(err, ErrStored) || errors.Is(err, backends.ErrNotExist) {
 		return
