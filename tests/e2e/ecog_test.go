@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http/httptest"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -288,8 +289,10 @@ func TestEcogNASAway(t *testing.T) {
 	if len(items) != 2 || !slices.ContainsFunc(items, func(i harness.Item) bool { return strings.HasPrefix(i.Error, "nas: ") }) {
 		t.Errorf("%+v", items)
 	}
-	if n := len(c.stored("lab-edf", "")); n != 2 {
-		t.Errorf("the bucket has %d files", n)
+	there := c.stored("lab-edf", "")
+	maps.DeleteFunc(there, func(key string, _ []byte) bool { return strings.HasSuffix(key, "/") }) // a folder that had nothing in it for a moment
+	if len(there) != 2 {
+		t.Errorf("the bucket has %q", slices.Collect(maps.Keys(there)))
 	}
 	if err := os.Rename(c.nas+"-away", c.nas); err != nil {
 		t.Fatal(err)
