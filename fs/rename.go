@@ -254,11 +254,6 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 		return err
 	}
 	e, err := o.copyStored(ctx, m)
-	if err == nil && m.replaces && m.over.staged {
-		if err = o.stage.Remove(ctx, m.new); errors.Is(err, backends.ErrNotExist) { // a link can be stored meanwhile
-			err = nil
-		}
-	}
 	letGo()
 	if errors.Is(err, backends.ErrChanged) && m.replaces && m.over.staged { // its upload may just have landed: mv failed with ESTALE
 		return o.settled(ctx, m.over, err)
@@ -282,8 +277,8 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 	return nil
 }
 
-// holdOver keeps a staged file that is to be replaced from being uploaded until letGo is called: it could take the place of what has just been
-// copied there, or, having the same bytes, be found to be stored, and mv said that there is no such file.
+// holdOver keeps a staged file that is to be replaced from being uploaded until letGo is called: it could take the place of what has
+// just been copied there, or, having the same bytes, be found to be stored, and mv said that there is no such file.
 func (o *overlay) holdOver(ctx context.Context, m *move) (letGo func(), err error) {
 	if !m.replaces || !m.over.staged || m.over.kind != stage.Regular {
 		return func() {}, nil
@@ -296,7 +291,8 @@ func (o *overlay) holdOver(ctx context.Context, m *move) (letGo func(), err erro
 	return func() { f.Close() }, nil //nolint:errcheck // nothing was written to it
 }
 
-// copyStored copies what is stored under the old name to the new one, if that has what is to be replaced.
+// copyStored copies what is stored under the old name to the new one, if that has what is to be replaced, and takes what was staged
+// there off the stage.
 func (o *overlay) copyStored(ctx context.Context, m move) (backends.Entry, error) {
 	over, err := o.overwritten(ctx, m)
 	if err != nil {
@@ -313,6 +309,12 @@ func (o *overlay) copyStored(ctx context.Context, m move) (backends.Entry, error
 		return e, fmt.Errorf("rename what is stored: %w: the copy has %d bytes instead of %d", backends.ErrBadAnswer, e.Size, m.from.e.Size)
 	}
 	o.t.store.Put(e)
+	if !m.replaces || !m.over.staged {
+		return e, nil
+	}
+	if err := o.stage.Remove(ctx, m.new); err != nil && !errors.Is(err, backends.ErrNotExist) { // a link can be stored meanwhile
+		return e, err
+	}
 	return e, nil
 }
 
