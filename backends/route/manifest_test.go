@@ -103,6 +103,39 @@ func TestManifestRepaired(t *testing.T) {
 	}
 }
 
+// Names of files that waited, encrypted themselves, could be read in what the manifests lacked.
+func TestWhatManifestsLackIsEncrypted(t *testing.T) {
+	r := newRig(t)
+	r.mustPut("a1/first.edf", "body", backends.Entry{}) // in clear, as an earlier version left it
+	r.key = []byte("0123456789abcdef0123456789abcdef")
+	r.open(".avi")
+	r.mustPut("a1/second.edf", "body", backends.Entry{})
+	path := filepath.Join(r.state, "pending.jsonl")
+	if text, err := os.ReadFile(path); err != nil || bytes.Contains(text, []byte("first")) || bytes.Contains(text, []byte("second")) || len(text) < 200 {
+		t.Errorf("%q, %v", text, err)
+	}
+	for _, key := range [][]byte{nil, []byte("another key, another key, another")} {
+		if _, err := New(Options{State: r.state, Key: key, Targets: r.o.Targets}); !errors.Is(err, ErrKey) {
+			t.Errorf("with the key %q: %v", key, err)
+		}
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteString("AAAA") // cut off
+	f.Close()
+	r.open(".avi")
+	r.open(".avi") // once more: what was cut off is not taken for another key's
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := slices.Sorted(maps.Keys(r.manifest("nas", "a1/a1.manifest.jsonl")))
+	if !slices.Equal(got, []string{"a1/first.edf", "a1/second.edf"}) {
+		t.Errorf("%q", got)
+	}
+}
+
 // A machine that may only encrypt cannot read the manifest: it goes on beside it, and nothing is lost.
 func TestManifestThatCannotBeRead(t *testing.T) {
 	r := newRig(t)

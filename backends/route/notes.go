@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,6 +41,7 @@ func newer(a, b Record) Record {
 type notes struct {
 	by  string
 	dir string // "": nothing is kept
+	lines
 
 	mu      sync.Mutex // guards what follows, and the file: no network below it
 	f       *os.File
@@ -50,8 +52,12 @@ type notes struct {
 	safe    int64 // of them, synced
 }
 
-func openNotes(dir string, copies []int) (*notes, error) {
-	n := &notes{dir: dir, by: strings.ToLower(rand.Text()[:16]), pending: map[int]map[string]Record{}}
+func openNotes(dir string, key []byte, copies []int) (*notes, error) {
+	l, err := newLines(key)
+	if err != nil {
+		return nil, err
+	}
+	n := &notes{dir: dir, lines: l, by: strings.ToLower(rand.Text()[:16]), pending: map[int]map[string]Record{}}
 	n.synced = sync.NewCond(&n.mu)
 	for _, i := range copies {
 		n.pending[i] = map[string]Record{}
@@ -65,12 +71,20 @@ func openNotes(dir string, copies []int) (*notes, error) {
 	if err := n.identify(); err != nil {
 		return nil, err
 	}
-	var err error
-	if n.f, err = os.OpenFile(filepath.Join(dir, "pending.jsonl"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+	if n.f, err = os.OpenFile(n.path(), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 		return nil, err
 	}
-	return n, n.load()
+	inClear, err := n.load()
+	if err == nil && inClear && n.seal != nil {
+		err = n.rewrite()
+	}
+	if err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
 }
+
+func (n *notes) path() string { return filepath.Join(n.dir, "pending.jsonl") }
 
 // identify gives this writer a name that stays.
 func (n *notes) identify() error {
@@ -94,26 +108,61 @@ func (n *notes) identify() error {
 	return os.Rename(path+".new", path)
 }
 
-// load reads what an earlier process left. A line that was cut off was of a Put that has not returned.
-func (n *notes) load() error {
+// load reads what an earlier process left. A line that was cut off was of a Put that has not returned: the next one begins where it
+// began. A damaged one is left alone.
+func (n *notes) load() (inClear bool, err error) {
 	in := bufio.NewReader(n.f)
+	closed, opened, end := 0, 0, int64(0)
 	for {
 		line, err := in.ReadBytes('\n')
-		var r Record
-		if json.Unmarshal(line, &r) == nil && r.Name != "" {
-			n.take(r)
-		}
 		if errors.Is(err, io.EOF) {
-			if len(line) > 0 {
-				_, err = n.f.WriteString("\n")
-				return err
+			if opened == 0 && closed > 0 {
+				return false, ErrKey
 			}
-			return nil
+			return inClear, n.f.Truncate(end)
 		}
 		if err != nil {
-			return err
+			return false, err
+		}
+		end += int64(len(line))
+		switch r, how := n.decode(line); how {
+		case lineClear, lineSealed:
+			n.take(r)
+			inClear = inClear || how == lineClear
+			opened++
+		case lineClosed:
+			closed++
+		case lineDamaged:
 		}
 	}
+}
+
+// rewrite puts all that is pending into a new file, as add would write it now.
+func (n *notes) rewrite() error {
+	all := map[string]Record{}
+	for _, lacks := range n.pending {
+		maps.Copy(all, lacks)
+	}
+	f, err := os.OpenFile(n.path()+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		line, bad := n.encode(r)
+		if bad == nil {
+			_, bad = f.Write(line)
+		}
+		err = errors.Join(err, bad)
+	}
+	if err = errors.Join(err, f.Sync()); err == nil {
+		err = os.Rename(n.path()+".new", n.path())
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	old := n.f
+	n.f = f
+	return old.Close()
 }
 
 // take adds a record to what each target lacks. The caller holds mu.
@@ -131,7 +180,7 @@ func (n *notes) add(r Record) error {
 	if len(n.pending) == 0 { // the map itself never changes
 		return nil
 	}
-	line, err := json.Marshal(r)
+	line, err := n.encode(r)
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
@@ -141,7 +190,7 @@ func (n *notes) add(r Record) error {
 	if n.f == nil {
 		return nil
 	}
-	if _, err := n.f.Write(append(line, '\n')); err != nil {
+	if _, err := n.f.Write(line); err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
 	n.wrote++

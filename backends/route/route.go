@@ -44,6 +44,8 @@ type Options struct {
 	// State is a directory that keeps, over restarts, who this writer is and what the manifests lack. "": nothing is kept, for a
 	// source that is only read.
 	State string
+	// Key is what the names in State are encrypted with, 16 bytes or more, the same after every restart; nil: they are in clear.
+	Key []byte
 	// Every is how often manifests are brought up to date while files go up; 0 means 30 s.
 	Every time.Duration
 	Now   func() time.Time // nil means the system's clock
@@ -89,7 +91,7 @@ func New(o Options) (*Source, error) {
 	}
 	s := &Source{o: o, busy: map[string]chan struct{}{}, hidden: map[string]bool{}}
 	var err error
-	if s.notes, err = openNotes(o.State, s.copies()); err != nil {
+	if s.notes, err = openNotes(o.State, o.Key, s.copies()); err != nil {
 		return nil, fmt.Errorf("route: %w", err)
 	}
 	s.by = s.notes.by

@@ -21,6 +21,7 @@ type rig struct {
 	t     *testing.T
 	at    map[string]*mem.Source
 	state string
+	key   []byte
 	now   time.Time
 }
 
@@ -42,7 +43,7 @@ func newRig(t *testing.T, endings ...string) *rig {
 func (r *rig) open(endings ...string) {
 	r.t.Helper()
 	s, err := New(Options{
-		State: r.state, Now: func() time.Time { r.now = r.now.Add(time.Second); return r.now },
+		State: r.state, Key: r.key, Now: func() time.Time { r.now = r.now.Add(time.Second); return r.now },
 		Targets: []Target{
 			{Name: "video", Source: r.at["video"], Endings: endings},
 			{Name: "edf", Source: r.at["edf"]},

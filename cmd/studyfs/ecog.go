@@ -229,7 +229,7 @@ func (m *mountServer) connectEcog(ctx context.Context, s *liveSource) (err error
 	}()
 	o := route.Options{Now: time.Now, Log: m.log}
 	if s.spec.Write != nil {
-		o.State = filepath.Join(m.spec.places().stateOf(s.spec.id()), "route")
+		o.State, o.Key = filepath.Join(m.spec.places().stateOf(s.spec.id()), "route"), s.spec.StageKey
 	}
 	for _, t := range s.spec.Targets {
 		one := &liveSource{spec: t.Source, mayBeAway: t.Copy}
