@@ -15,6 +15,7 @@ require (
 	github.com/klauspost/compress v1.20.3
 	github.com/versity/versitygw v1.8.0
 	golang.org/x/crypto v0.55.0
+	golang.org/x/image v0.45.0
 	golang.org/x/sys v0.49.0
 	pgregory.net/rapid v1.3.0
 	studyfs v0.0.0-00010101000000-000000000000

@@ -118,30 +118,40 @@ func startGateway() {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	be, err := posix.New(theGateway.root, meta.XattrMeta{}, posix.PosixOpts{CopyObjectThreshold: 5 << 30})
-	if err != nil {
-		fail(err)
-		return
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	theGateway.stop, theGateway.done, theGateway.url = cancel, make(chan struct{}), "http://"+addr
 	go func() {
 		defer close(theGateway.done)
-		embedgw.RunVersityGW(ctx, be, &embedgw.Config{ // the wait below finds out whether it runs
-			RootUserAccess: ID, RootUserSecret: Secret, Region: "us-east-1", Ports: []string{addr}, Quiet: true, KeepAlive: true,
-			HealthPath: "/health", MaxConnections: 1000, MaxRequests: 1000, MultipartMaxParts: 10000,
-		})
+		RunGateway(ctx, theGateway.root, addr) // the wait below finds out whether it runs
 	}()
+	if err := AwaitGateway(theGateway.url); err != nil {
+		fail(err)
+	}
+}
+
+// RunGateway serves the folder root with versitygw at an address of this machine until the context ends. There can be one per process.
+func RunGateway(ctx context.Context, root, addr string) error {
+	be, err := posix.New(root, meta.XattrMeta{}, posix.PosixOpts{CopyObjectThreshold: 5 << 30})
+	if err != nil {
+		return err
+	}
+	return embedgw.RunVersityGW(ctx, be, &embedgw.Config{
+		RootUserAccess: ID, RootUserSecret: Secret, Region: "us-east-1", Ports: []string{addr}, Quiet: true, KeepAlive: true,
+		HealthPath: "/health", MaxConnections: 1000, MaxRequests: 1000, MultipartMaxParts: 10000,
+	})
+}
+
+// AwaitGateway returns when versitygw answers at url, or an error after two minutes.
+func AwaitGateway(url string) error {
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if resp, err := http.Get(theGateway.url + "/health"); err == nil {
+		if resp, err := http.Get(url + "/health"); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
-				return
+				return nil
 			}
 		}
 		if time.Now().After(deadline) {
-			fail(context.DeadlineExceeded)
-			return
+			return context.DeadlineExceeded
 		}
 	}
 }
