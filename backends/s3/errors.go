@@ -23,6 +23,10 @@ var (
 	ErrClock      = fmt.Errorf("wrong clock: %w", backends.ErrPermission)
 )
 
+// ErrRegion says that the bucket is in another region than requests were signed for, and that the service does not say which. It is
+// backends.ErrBadAnswer, too.
+var ErrRegion = fmt.Errorf("wrong region: %w", backends.ErrBadAnswer)
+
 // answerError marks an answer that was refused here.
 type answerError struct{ what string }
 
@@ -92,8 +96,8 @@ func answered(err error, status int, region string) *failure {
 	case f.kind != nil:
 	case status/100 == 2:
 		f.kind, f.detail, f.again = backends.ErrBadAnswer, "the answer cannot be understood", true
-	case status == http.StatusMovedPermanently || status == http.StatusBadRequest && region != "":
-		f.kind, f.region = backends.ErrBadAnswer, region
+	case status == http.StatusMovedPermanently || status == http.StatusBadRequest && (region != "" || f.detail == "AuthorizationHeaderMalformed"):
+		f.kind, f.region = ErrRegion, region
 		f.detail = "the bucket is in another region"
 	case status/100 == 3:
 		f.kind, f.detail = backends.ErrBadAnswer, "a redirect to another place, which is not followed"

@@ -70,6 +70,10 @@ func splitAzure(address string) (a *azureSpec, prefix string, added bool, err er
 
 // azureKey finds the key: where the configuration says, else in the variables of Azure's own tools.
 func (l *loaded) azureKey(s *sourceSpec, c sourceConfig) (notices []string, err error) {
+	if c.inHand != nil {
+		s.KeysFrom = c.inHand.from
+		return nil, s.takeAzureKey(string(c.inHand.text))
+	}
 	if c.Keys == "" {
 		return nil, l.azureKeyFromEnvironment(s)
 	}

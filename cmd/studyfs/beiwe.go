@@ -40,6 +40,9 @@ func (l *loaded) buildBeiwe(name string, c sourceConfig) (sourceSpec, error) {
 		return s, err
 	}
 	s.KeysFrom = from
+	if c.inHand == nil {
+		s.KeysRef = c.Keys
+	}
 	s.Beiwe = &beiweSpec{
 		Server: account.URL, Section: c.Section, AccessKey: account.AccessKey.Reveal(), SecretKey: account.SecretKey.Reveal(),
 		Streams: c.Streams, Since: c.Since, Until: c.Until, Lock: c.Lock, Refresh: time.Duration(c.Refresh),
@@ -58,6 +61,9 @@ func (l *loaded) buildBeiwe(name string, c sourceConfig) (sourceSpec, error) {
 
 // beiweAccount finds the account of a source, and says where it was.
 func (l *loaded) beiweAccount(c sourceConfig) (account keyring.Account, from string, err error) {
+	if c.Keys != "" || c.inHand != nil {
+		return l.beiweKeys(c)
+	}
 	if c.Section == "" {
 		from = "the BEIWE_* variables"
 		if account, err = keyring.FromEnvironment(l.env.get); err != nil {
@@ -73,21 +79,63 @@ func (l *loaded) beiweAccount(c sourceConfig) (account keyring.Account, from str
 	if err != nil {
 		return account, from, err
 	}
-	if account, err = ring.Account(c.Section); err != nil {
-		f := &failure{What: path, Why: lastCause(err), Do: "studyfs config keyring show " + quote(path) + " shows what is in it", Code: exitConfig}
-		if errors.Is(err, keyring.ErrNoSection) {
-			f.Why = "it has no section " + c.Section
-			if near := nearest(c.Section, ring.Sections()); near != "" {
-				f.Do = "did you mean beiwe:" + near + "?\n" + f.Do
-			}
-		}
-		return account, from, f
+	account, err = accountOf(ring, path, c.Section)
+	return account, from, err
+}
+
+// accountOf finds a section of a keyring.
+func accountOf(ring *keyring.Keyring, path, section string) (keyring.Account, error) {
+	account, err := ring.Account(section)
+	if err == nil {
+		return account, nil
 	}
-	return account, from, nil
+	f := &failure{What: path, Why: lastCause(err), Do: "studyfs config keyring show " + quote(path) + " shows what is in it", Code: exitConfig}
+	if errors.Is(err, keyring.ErrNoSection) {
+		f.Why = "it has no section " + section
+		if near := nearest(section, ring.Sections()); near != "" {
+			f.Do = "did you mean beiwe:" + near + "?\n" + f.Do
+		}
+	}
+	return account, f
+}
+
+// beiweKeys finds the account in a keyring in clear, which keys refer to: of the section named, or the only one.
+func (l *loaded) beiweKeys(c sourceConfig) (account keyring.Account, from string, err error) {
+	hand := c.inHand
+	if hand == nil {
+		hand = &keysInHand{from: c.Keys}
+		ref, err := secretRef("keys", c.Keys, "file", "cmd", refKeyring)
+		if err == nil {
+			hand.text, err = followRef(l.env, ref, "the keys of the Beiwe server")
+		}
+		if err != nil {
+			return account, hand.from, err
+		}
+	}
+	wrong := &failure{What: hand.from, Do: "it must be a keyring in clear: studyfs config keyring --help shows what that looks like", Code: exitConfig}
+	ring, err := keyring.Parse(hand.text)
+	if err != nil {
+		wrong.Why = lastCause(err)
+		return account, hand.from, wrong
+	}
+	section := c.Section
+	if all := ring.Sections(); section == "" && len(all) == 1 {
+		section = all[0]
+	}
+	if account, err = ring.Account(section); err != nil {
+		wrong.Why = lastCause(err)
+		return account, hand.from, wrong
+	}
+	return account, hand.from, nil
 }
 
 // keyring opens the keyring that a source refers to.
 func (l *loaded) keyring(c sourceConfig) (*keyring.Keyring, string, error) {
+	return openRing(c, func(what string) (backends.Secret, error) { return passphraseFor(l.env, what) })
+}
+
+// openRing opens the keyring that a source refers to with the passphrase that ask comes by.
+func openRing(c sourceConfig, ask func(what string) (backends.Secret, error)) (*keyring.Keyring, string, error) {
 	path := c.Keyring
 	if path == "" {
 		path = defaultKeyring
@@ -100,7 +148,7 @@ func (l *loaded) keyring(c sourceConfig) (*keyring.Keyring, string, error) {
 			Do: "give mano's keyring with --keyring FILE, make one with studyfs config keyring encrypt,\nor use the BEIWE_* variables: beiwe:",
 		}
 	}
-	passphrase, err := passphraseFor(l.env, "the keyring "+path)
+	passphrase, err := ask("the keyring " + path)
 	if err != nil {
 		return nil, path, err
 	}

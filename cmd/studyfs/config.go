@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/pflag"
+
+	"studyfs/cmd/studyfs/tomlfile"
 )
 
 // config is everything that can be set. A field with a toml tag is a key of the configuration file, a flag and a
@@ -56,7 +56,7 @@ type config struct {
 type sourceConfig struct {
 	Kind          string `toml:"kind" flag:"no" help:"s3, empatica, hcp, beiwe, azure, dir or ecog"`
 	URL           string `toml:"url" flag:"no" help:"s3://bucket/prefix/, azure://account/container/prefix/ or dir:PATH"`
-	Keys          string `toml:"keys" flag:"no" help:"where the keys are: file:KEYS.csv, aws-profile:NAME or cmd:COMMAND that prints such a file; of azure: a file or command with an account key, a SAS or an access token"`
+	Keys          string `toml:"keys" flag:"no" help:"where the keys are: file:KEYS.csv, aws-profile:NAME or cmd:COMMAND that prints such a file; of azure: a file or command with an account key, a SAS or an access token; of beiwe: a keyring in clear"`
 	EndpointURL   string `toml:"endpoint-url" help:"address of an S3 service other than Amazon's, or of an Azure account's blob service"`
 	Region        string `toml:"region" help:"region of the bucket (found by asking if not given)"`
 	Profile       string `toml:"profile" help:"take the keys from this profile of the AWS configuration"`
@@ -106,6 +106,16 @@ type sourceConfig struct {
 	EDF     *targetConfig `toml:"edf"`
 	Archive *targetConfig `toml:"archive"`
 	NAS     *targetConfig `toml:"nas"`
+
+	inHand *keysInHand // instead of Keys: keys that lie nowhere yet
+}
+
+func (c sourceConfig) hasKeys() bool { return c.Keys != "" || c.inHand != nil }
+
+// keysInHand are keys that somebody has just given, in the form of a file of them.
+type keysInHand struct {
+	text []byte
+	from string // where they came from, for messages
 }
 
 // logLevel is a slog.Level with a name that the help can show.
@@ -227,47 +237,21 @@ func (l *loaded) overlay(prefix string, pointer any) error {
 }
 
 func (l *loaded) readFile() error {
-	explicit := true
-	if l.path = l.given.file; l.path == "" {
-		l.path = l.env.get("STUDYFS_CONFIG")
+	path, explicit, err := configPath(l.env, l.given)
+	if err != nil {
+		return err
 	}
-	if l.path == "" {
-		dir, err := l.env.xdg("XDG_CONFIG_HOME", ".config")
-		if err != nil {
-			return err
-		}
-		l.path, explicit = filepath.Join(dir, "config.toml"), false
-	}
-	text, err := os.ReadFile(l.path)
-	switch {
-	case errors.Is(err, os.ErrNotExist) && !explicit:
-		return nil
-	case err != nil:
-		return &failure{What: l.path, Why: lastCause(err), Do: "check --config and STUDYFS_CONFIG", Code: exitConfig}
+	l.path = path
+	text, err := readConfig(path, explicit)
+	if err != nil || text == nil {
+		return err
 	}
 	if err := decode(text, &l.config); err != nil {
-		return &failure{What: l.path, Why: err.Error(), Do: "studyfs config check tells whether it is right now", Code: exitConfig}
+		return &failure{What: l.path, Why: err.Error(), Do: "studyfs config check lists all mistakes", Code: exitConfig}
 	}
-	return l.noteOrigins(text)
-}
-
-// noteOrigins finds out which settings the file gives, for config show --origin.
-func (l *loaded) noteOrigins(text []byte) error {
-	var tree map[string]any
-	if err := toml.Unmarshal(text, &tree); err != nil {
-		return &failure{What: l.path, Why: err.Error(), Code: exitConfig}
+	for key, line := range tomlfile.Lines(text) {
+		l.origins[key] = fmt.Sprintf("%s:%d", l.path, line)
 	}
-	var walk func(prefix string, t map[string]any)
-	walk = func(prefix string, t map[string]any) {
-		for key, value := range t {
-			if sub, ok := value.(map[string]any); ok {
-				walk(prefix+key+".", sub)
-				continue
-			}
-			l.origins[prefix+key] = l.path
-		}
-	}
-	walk("", tree)
 	return nil
 }
 

@@ -72,7 +72,7 @@ func TestPrecedence(t *testing.T) {
 	if c.URL != "s3://lab-data/study1/" || c.Profile != "mine" || c.Region != "us-east-2" {
 		t.Errorf("source = %+v; want the file's url, the flag's profile, the environment's region", c)
 	}
-	want := map[string]string{"memory": "--memory", "cache.size": "STUDYFS_CACHE_SIZE", "source.lab.url": path, "source.lab.region": "STUDYFS_REGION"}
+	want := map[string]string{"memory": "--memory", "cache.size": "STUDYFS_CACHE_SIZE", "source.lab.url": path + ":9", "source.lab.region": "STUDYFS_REGION"}
 	for key, from := range want {
 		if got := l.origins[key]; got != from {
 			t.Errorf("origin of %s = %q; want %q", key, got, from)

@@ -136,11 +136,10 @@ func (c *checkup) bareConfig(known labels) []byte {
 	var b bytes.Buffer
 	row := func(prefix, name string, s setting) {
 		from := c.l.origins[prefix+s.path]
-		switch from {
-		case "":
+		if line, is := strings.CutPrefix(from, c.l.path); is {
+			from = "file" + line
+		} else if from == "" {
 			from = "default"
-		case c.l.path:
-			from = "file"
 		}
 		fmt.Fprintf(&b, "%s%s = %s # %s\n", name, s.path, s.bare(), from)
 	}

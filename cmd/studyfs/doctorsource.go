@@ -203,22 +203,31 @@ func (c *checkup) checkRights(ctx context.Context, s sourceSpec) []finding {
 	}
 	if err == nil {
 		defer end()
-		entries := 0
-		for _, problem := range remote.List(ctx, "") {
-			if err = problem; err != nil {
-				break
-			}
-			if entries++; entries == 1000 {
-				break
-			}
-		}
-		if err == nil {
+		var entries int
+		if entries, err = rootEntries(ctx, remote); err == nil {
 			return c.allowed(s, remote, entries)
 		}
 	}
 	f := failed(explainSource(s, err))
 	f.bare = explainSource(s.anonymized(), sentinelOf(err)).Why
 	return []finding{f.of("rights", "")}
+}
+
+// rootEntries counts the entries of a root, up to 1,000.
+func rootEntries(ctx context.Context, remote backends.Source) (entries int, err error) {
+	if b, is := remote.(*beiwe.Source); is { // it lists what it has been told; this asks
+		_, entries, err = b.Survey(ctx, 0)
+		return entries, err
+	}
+	for _, err := range remote.List(ctx, "") {
+		if err != nil {
+			return entries, err
+		}
+		if entries++; entries == 1000 {
+			break
+		}
+	}
+	return entries, nil
 }
 
 // allowed tells of a source that answers.

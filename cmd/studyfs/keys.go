@@ -25,6 +25,10 @@ const (
 
 // readKeys fetches what c.Keys refers to. The keys go into s.KeysCSV and nowhere else.
 func (s *sourceSpec) readKeys(c sourceConfig) (notices []string, err error) {
+	if c.inHand != nil {
+		s.KeysFrom, s.KeysCSV = c.inHand.from, c.inHand.text
+		return nil, s.checkKeys()
+	}
 	scheme, rest, ok := strings.Cut(c.Keys, ":")
 	if !ok {
 		scheme, rest = "file", c.Keys
@@ -51,16 +55,24 @@ func (s *sourceSpec) readKeys(c sourceConfig) (notices []string, err error) {
 			Do: "write file:KEYS.csv, keyring:NAME, aws-profile:NAME or cmd:COMMAND; the keys themselves do not belong here", Code: exitConfig,
 		}
 	}
+	if err == nil {
+		err = s.checkKeys()
+	}
 	if err != nil {
 		return nil, err
 	}
+	return notices, nil
+}
+
+// checkKeys refuses what is no keys file.
+func (s *sourceSpec) checkKeys() error {
 	if _, err := s3.ReadKeys(bytes.NewReader(s.KeysCSV)); err != nil {
-		return nil, &failure{
+		return &failure{
 			What: s.KeysFrom, Why: lastCause(err),
 			Do: "it must be the Data Access Keys CSV as the portal gives it, with access key ID, secret access key and S3 access URL", Code: exitConfig,
 		}
 	}
-	return notices, nil
+	return nil
 }
 
 // keyWatch reads keys again, and tells when they are others.

@@ -4,6 +4,7 @@ package main
 // to do; lower case, no full stop, no stack, no service's bare error code, no secret.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func explainSource(s sourceSpec, err error) *failure {
 		}
 		f.Do = "check the network" + s.endpointHint() + "; nothing is stored yet from an earlier mount to start from"
 	case errors.Is(err, backends.ErrBadAnswer):
-		f.Why, f.Do = wrongAnswer(s, err)
+		f.Why, f.Do, f.Code = wrongAnswer(s, err)
 	case errors.Is(err, syscall.ENOSPC):
 		f.Why, f.Do = "the disk of the cache is full", "free some space, or choose another place with --cache-dir"
 	default:
@@ -136,15 +137,19 @@ func notThere(s sourceSpec) (why, do string) {
 }
 
 // wrongAnswer explains an answer that was refused.
-func wrongAnswer(s sourceSpec, err error) (why, do string) {
-	if errors.Is(err, beiwe.ErrRedirect) {
-		return lastCause(err), "correct the address in " + s.KeysFrom
+func wrongAnswer(s sourceSpec, err error) (why, do string, code int) {
+	switch {
+	case errors.Is(err, beiwe.ErrRedirect):
+		return lastCause(err), "correct the address in " + s.KeysFrom, exitIO
+	case errors.Is(err, s3.ErrRegion):
+		return "the bucket is not in " + cmp.Or(s.Region, "the region that was asked for") + ", and the service does not say in which region it is",
+			"leave out --region and region: it is found by asking", exitConfig
 	}
 	do = "check" + strings.TrimPrefix(s.endpointHint(), " and") + " that no login page of a network stands between"
 	if s.endpointHint() == "" {
 		do = "check that no login page of a network stands between"
 	}
-	return "what answered does not speak " + s.protocol() + " as it should" + because(err, backends.ErrBadAnswer), do
+	return "what answered does not speak " + s.protocol() + " as it should" + because(err, backends.ErrBadAnswer), do, exitIO
 }
 
 // noKeys says that there are none to be refused.

@@ -72,6 +72,11 @@ func (a *app) mount(args []string, dir string, foreground bool) error {
 		return err
 	}
 	a.sayAll(notices)
+	return a.mountSources(l, args, sources, dir, foreground)
+}
+
+// mountSources mounts what args named (none: all of the configuration).
+func (a *app) mountSources(l *loaded, args []string, sources []sourceSpec, dir string, foreground bool) error {
 	m, err := a.prepare(l, dir, sources)
 	if err != nil {
 		return err

@@ -15,6 +15,8 @@ type app struct {
 	env      environment
 	out, err io.Writer // data, messages
 	given    given
+
+	terminal func() (*os.File, error) // what setup and auth ask at; nil: the one that the user sits at
 }
 
 // run runs the command that args name and returns the exit code.
@@ -51,7 +53,7 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:   "studyfs",
 		Short: "study data as folders",
 		Long: "studyfs mounts study data as folders: Empatica organisations, Beiwe studies, HCP, any S3 prefix.\n" +
-			"Files copied into folders of a lab's own bucket are uploaded (mount --write).\nStart with: studyfs demo\n\n" + settingsHelp + "\n\n" + exitHelp,
+			"Files copied into folders of a lab's own bucket are uploaded (mount --write).\nStart with: studyfs setup, or without keys: studyfs demo\n\n" + settingsHelp + "\n\n" + exitHelp,
 		Version:       version(),
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -59,7 +61,7 @@ func (a *app) rootCommand() *cobra.Command {
 				return nil
 			}
 			f := &failure{What: args[0], Why: "no such command", Do: "studyfs --help lists them", Code: exitUsage}
-			if near := nearest(args[0], []string{"demo", "mount", "run", "umount", "status", "uploads", "restore", "audit", "mb", "export", "cat", "cache", "deid", "doctor", "config", "version"}); near != "" {
+			if near := nearest(args[0], []string{"setup", "auth", "demo", "mount", "run", "umount", "status", "uploads", "restore", "audit", "mb", "export", "cat", "cache", "deid", "doctor", "config", "version"}); near != "" {
 				f.Do = "did you mean studyfs " + near + "?\n" + f.Do
 			} else if strings.Contains(args[0], ":") {
 				f.Do = "did you mean studyfs mount " + args[0] + " DIR?\n" + f.Do
@@ -75,7 +77,7 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.SortFlags = false
 	flags.StringVar(&a.given.file, "config", "", "configuration file (default: studyfs/config.toml in the XDG config directory)")
 	a.given.register(flags, newConfig())
-	root.AddCommand(a.demoCommand(), a.mountCommand(), a.runCommand(), a.umountCommand(), a.statusCommand(), a.uploadsCommand(), a.restoreCommand(), a.auditCommand(), a.mbCommand(),
+	root.AddCommand(a.setupCommand(), a.demoCommand(), a.mountCommand(), a.runCommand(), a.umountCommand(), a.statusCommand(), a.uploadsCommand(), a.restoreCommand(), a.auditCommand(), a.mbCommand(),
 		a.exportCommand(), a.catCommand(), a.cacheCommand(), a.deidCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand())
 	return root
 }

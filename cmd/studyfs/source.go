@@ -315,7 +315,7 @@ func buildS3(name string, c sourceConfig, wrongURL int) (s sourceSpec, notices [
 	if err := checkEndpoint(c.EndpointURL); err != nil {
 		return s, nil, err
 	}
-	if c.Keys != "" && !c.Anonymous {
+	if c.hasKeys() && !c.Anonymous {
 		if notices, err = s.readKeys(c); err != nil {
 			return s, nil, err
 		}

@@ -174,6 +174,12 @@ func (e *Env) MountAt(dir string, args ...string) {
 	if r := e.Run(append(append([]string{"mount"}, args...), dir)...); r.Code != 0 {
 		e.t.Fatalf("mount: exit %d\n%s", r.Code, r.Err)
 	}
+	e.UnmountAtEnd(dir)
+}
+
+// UnmountAtEnd sees to it that nothing is mounted at dir when the test has ended.
+func (e *Env) UnmountAtEnd(dir string) {
+	e.t.Helper()
 	watchdog := time.AfterFunc(8*time.Minute, func() { abort(dir) })
 	e.t.Cleanup(func() {
 		watchdog.Stop()
