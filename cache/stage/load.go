@@ -216,6 +216,9 @@ func (l *loader) label(id ID) {
 		l.s.log.Warn("the label of a staged file cannot be understood; the journal is believed", "id", id)
 		return
 	}
+	if !l.proven(r.Item) { // its seal was cut off: nobody was told that it is safe
+		return
+	}
 	l.believe(id, r)
 }
 

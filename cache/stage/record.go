@@ -70,6 +70,7 @@ type itemRecord struct {
 	Locked  bool         `json:"locked,omitempty"` // the file is encrypted
 	Epoch   uint64       `json:"epoch,omitempty"`
 	Sealed  *mark        `json:"sealed,omitempty"`
+	Proof   *uint32      `json:"proof,omitempty"` // of labels only: the CRC-32C of the bytes, without which the label says nothing
 	Copied  *mark        `json:"copied,omitempty"`
 	State   string       `json:"state,omitempty"`
 	Why     string       `json:"why,omitempty"`

@@ -37,11 +37,21 @@ func (s *Stage) seal(it *item, f *blob) error {
 	durable := false
 	defer func() { ended(durable) }()
 	s.disk.begin(f.f)
-	if err := s.disk.sync(f.name, f.f); err != nil {
-		return s.spoil(it, err)
+	proof := s.proofOf(it, f, m.Size)
+	if proof == nil {
+		if err := s.disk.sync(f.name, f.f); err != nil {
+			return s.spoil(it, err)
+		}
+		durable = true // and found in what is there, though the rest may fail
 	}
-	durable = true // and found in what is there, though the rest may fail
-	return s.confirm(it, m, epoch, f)
+	return s.confirm(it, &seal{m, epoch, proof}, f)
+}
+
+// seal is what one makes of a file.
+type seal struct {
+	mark  mark
+	epoch uint64
+	proof *uint32 // what proofOf returns: the bytes are to become durable with the label; nil: they are
 }
 
 // spoil puts an item aside whose bytes the disk did not take: a second sync would succeed and prove nothing.
@@ -64,7 +74,7 @@ func (s *Stage) spoil(it *item, err error) error {
 }
 
 // confirm writes down that an item is sealed: beside its bytes first, then in the journal. The caller holds sealing.
-func (s *Stage) confirm(it *item, m mark, epoch uint64, f *blob) error {
+func (s *Stage) confirm(it *item, as *seal, f *blob) error {
 	s.mu.Lock()
 	if err := s.usable(); err != nil {
 		s.mu.Unlock()
@@ -72,7 +82,7 @@ func (s *Stage) confirm(it *item, m mark, epoch uint64, f *blob) error {
 	}
 	r, seq := it.record(), s.journal.newest()
 	s.mu.Unlock()
-	r.Sealed, r.Copied, r.Epoch = &m, nil, epoch
+	r.Sealed, r.Copied, r.Epoch, r.Proof = &as.mark, nil, as.epoch, as.proof
 	if err := s.keep(it, f, r, seq); err != nil {
 		return fmt.Errorf("seal: %w", err)
 	}
@@ -82,7 +92,7 @@ func (s *Stage) confirm(it *item, m mark, epoch uint64, f *blob) error {
 		s.dropSidecar(it)
 		return nil
 	}
-	it.sealed, it.copied, it.epoch = &m, nil, epoch
+	it.sealed, it.copied, it.epoch = &as.mark, nil, as.epoch
 	if it.state == Writing || it.state == Failed {
 		it.state, it.why = Staged, ""
 	}
@@ -93,27 +103,37 @@ func (s *Stage) confirm(it *item, m mark, epoch uint64, f *blob) error {
 	return s.journal.wait(last, true)
 }
 
-// keep writes beside the bytes of an item, which are durable, what is needed to find them without the journal: as a label, an extended
-// attribute of the file itself, or where that cannot be, as a sidecar. What is written last is as durable as the bytes. The caller holds
-// sealing.
+// keep writes beside the bytes of an item, which are durable unless r has a proof, what is needed to find them without the journal: as a
+// label, an extended attribute of the file itself, or where that cannot be, as a sidecar. What is written last is as durable as the bytes,
+// and they are. The caller holds sealing.
 func (s *Stage) keep(it *item, f *blob, r *itemRecord, seq uint64) error {
 	raw, err := s.sidecar(r, seq)
 	if err != nil {
 		return err
 	}
 	if it.sidecar || len(raw) > maxLabel || s.disk.label(f.name, f.f, raw) != nil {
-		it.sidecar = true // for good: of the two, the newer must be the one that is written
-		return s.writeSidecar(r, seq)
+		return s.keepBeside(it, f, r, seq)
 	}
 	err = s.disk.syncAll(f.name, f.f)
 	switch {
 	case isNoSpace(err):
-		it.sidecar = true
-		return s.writeSidecar(r, seq)
+		return s.keepBeside(it, f, r, seq)
 	case err != nil:
 		return s.spoil(it, err)
 	}
 	return nil
+}
+
+// keepBeside is keep for a file that can have no label.
+func (s *Stage) keepBeside(it *item, f *blob, r *itemRecord, seq uint64) error {
+	it.sidecar = true // for good: of the two, the newer must be the one that is written
+	if r.Proof != nil {
+		if err := s.disk.sync(f.name, f.f); err != nil {
+			return s.spoil(it, err)
+		}
+		r.Proof = nil
+	}
+	return s.writeSidecar(r, seq)
 }
 
 // sidecar is the content of one, and of a label.
