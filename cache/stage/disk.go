@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,6 +69,7 @@ type disk struct {
 	hook   func(op) error
 	keys   *ciphers // nil: the stage lies there in clear
 	vaults vaults
+	made   atomic.Bool // a name in filesDir was made since syncMade
 }
 
 func (d *disk) path(name string) string { return filepath.Join(d.dir, name) }
@@ -114,7 +117,30 @@ func (d *disk) open(name string, create bool) (*os.File, error) {
 	if err := d.before(op{kind: kind, path: name}); err != nil {
 		return nil, err
 	}
-	return os.OpenFile(d.path(name), flags|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(d.path(name), flags|unix.O_NOFOLLOW, 0o600)
+	if create {
+		d.noteMade(name)
+	}
+	return f, err
+}
+
+// noteMade is called after a name was made: a syncMade that has begun before does not count.
+func (d *disk) noteMade(name string) {
+	if strings.HasPrefix(name, filesDir+"/") {
+		d.made.Store(true)
+	}
+}
+
+// syncMade makes the names of staged files durable. It waits for nothing if none was made since the last time. What was removed may come back.
+func (d *disk) syncMade() error {
+	if !d.made.Swap(false) {
+		return nil
+	}
+	err := d.syncDir(filesDir)
+	if err != nil {
+		d.made.Store(true)
+	}
+	return err
 }
 
 func (d *disk) readAll(name string) ([]byte, error) {
@@ -219,7 +245,9 @@ func (d *disk) rename(from, to string) error {
 	if err := d.before(op{kind: opRename, path: from, to: to}); err != nil {
 		return err
 	}
-	return os.Rename(d.path(from), d.path(to))
+	err := os.Rename(d.path(from), d.path(to))
+	d.noteMade(to)
+	return err
 }
 
 func (d *disk) remove(name string) error {

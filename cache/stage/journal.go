@@ -145,7 +145,7 @@ func (j *journal) turn() {
 		return
 	}
 	if err == nil {
-		err = errors.Join(j.disk.syncDir(filesDir), j.disk.sync(journalName, j.file))
+		err = errors.Join(j.disk.syncMade(), j.disk.sync(journalName, j.file))
 	}
 	if err != nil { // what the old file holds is in doubt: all of it is written anew
 		j.log.Warn("the journal of the stage cannot be written; beginning a new one", "err", cause(err))

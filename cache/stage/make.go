@@ -85,16 +85,15 @@ func (s *Stage) newFile() (ID, *blob, error) {
 		s.mu.Unlock()
 		return 0, nil, err
 	}
-	id := s.newID()
 	s.mu.Unlock()
-	f, err := s.disk.create(fileName(id), id)
+	one, err := s.spareFile()
 	if isNoSpace(err) {
 		err = ErrNoRoom
 	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("staged file: %w", err)
 	}
-	return id, f, nil
+	return one.id, one.f, nil
 }
 
 // undoFile removes a file that got no name.

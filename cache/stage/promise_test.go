@@ -173,7 +173,7 @@ func openWorld(t testing.TB, dir string, rec *recorder) (*world, error) {
 func testOptions(dir string, rec *recorder) Options {
 	o := Options{Dir: dir, Target: "s3://bucket", Key: testKey(), Reserve: -1, Quiet: time.Nanosecond}
 	if rec != nil {
-		o.hook = rec.hook
+		o.hook, o.spares = rec.hook, 2
 	}
 	return o
 }

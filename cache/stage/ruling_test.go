@@ -405,6 +405,7 @@ func TestOnlyTheScrubbedFileGoesOut(t *testing.T) {
 		if len(stored) != len(dirty) || differ == 0 || differ > 300 || len(adopted) != 1 || adopted[0] != string(stored) {
 			t.Errorf("%d bytes differ; %d files adopted", differ, len(adopted))
 		}
+		r.dropSpares()
 		if left := localFiles(t, r.dir); len(left) > 0 {
 			t.Errorf("%v is left on the local disk", left)
 		}

@@ -75,12 +75,16 @@ type Options struct {
 	Now        func() time.Time          // nil means the system's clock
 	Log        *slog.Logger              // nil discards
 
-	hook func(op) error // sees every call on the disk first; tests only
+	hook   func(op) error // sees every call on the disk first; tests only
+	spares int            // how many empty files are made at once; 0 means sparesMade
 }
 
 func (o *Options) setDefaults() {
 	if o.Quiet == 0 {
 		o.Quiet = defaultQuiet
+	}
+	if o.spares == 0 {
+		o.spares = sparesMade
 	}
 	if o.MakeRoom == nil {
 		o.MakeRoom = func(int64) {}
@@ -114,6 +118,7 @@ type Stage struct {
 
 	journal *journal
 	room    *room
+	spares  spares
 
 	ctx    context.Context // of all that goes on by itself; ends with Close
 	cancel context.CancelFunc
@@ -188,6 +193,7 @@ func (s *Stage) Close() error {
 	s.journal.add(record{Kind: kindClosed})
 	s.signal()
 	s.mu.Unlock()
+	s.dropSpares()
 	s.cancel()
 	s.journal.stop()
 	s.work.Wait()
