@@ -165,6 +165,7 @@ func BenchmarkMany(b *testing.B) {
 
 // openMany opens a stage as it was left, with that journal unless it is nil.
 func openMany(b *testing.B, dir string, journal []byte) {
+	b.Helper()
 	before := cpu()
 	for b.Loop() {
 		if journal != nil {

@@ -48,7 +48,7 @@ func (l *loader) proven(r *itemRecord) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	sum, err := crcOf(f, r.Sealed.Size)
 	return err == nil && sum == *r.Proof
 }
