@@ -22,7 +22,8 @@ func (a *app) auditCommand() *cobra.Command {
 			"reading, what is uploaded, deleted and asked for from an archive: user, process, program and file (--audit off|on|strict).\n" +
 			"The log lies in audit/ below the state directory. Names stand in it encrypted, with a key that lies beside it; each line\n" +
 			"carries the hash of the one before.",
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		Example: "  studyfs audit show --names --since 24h\n  studyfs audit verify",
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(a.auditShowCommand(), a.auditVerifyCommand())
 	return c
@@ -43,10 +44,10 @@ func (a *app) auditShowCommand() *cobra.Command {
 		Use: "show", Short: "show the log, oldest first", Args: atMost(0),
 		Long: "Shows a line for each event: time, operation, user, process, program, source and file. The file is a pseudonym, the\n" +
 			"same for the same file in every line, unless --names opens the names.",
-		Example: "  studyfs audit show --names --since 24h --op open-read",
+		Example: "  studyfs audit show --names --since 24h --op open-read\n  studyfs audit show --json --user me | jq -r .op | sort | uniq -c",
 		RunE: func(*cobra.Command, []string) error {
 			if f.verify {
-				if err := a.verifyAudit(""); err != nil {
+				if err := a.verifyAudit("", false); err != nil {
 					return err
 				}
 			}
@@ -68,13 +69,16 @@ func (a *app) auditShowCommand() *cobra.Command {
 
 func (a *app) auditVerifyCommand() *cobra.Command {
 	var seen string
+	var asJSON bool
 	c := &cobra.Command{
 		Use: "verify", Short: "tell whether lines were altered, removed or added", Args: atMost(0),
 		Long: "Follows the chain of hashes through all files of the log and tells where it breaks (exit code 1). A line that a crash\n" +
 			"has cut off is told from that. Whoever can write to the directory can write all of it anew: keep the number and hash that\n" +
 			"this prints somewhere else, and give them to --seen later.",
-		RunE: func(*cobra.Command, []string) error { return a.verifyAudit(seen) },
+		Example: "  studyfs audit verify\n  studyfs audit verify --seen $(cat ~/last-seen)",
+		RunE:    func(*cobra.Command, []string) error { return a.verifyAudit(seen, asJSON) },
 	}
+	jsonFlag(c, &asJSON)
 	c.Flags().StringVar(&seen, "seen", "", "NUMBER:HASH of a line, as an earlier verify printed it")
 	return c
 }
@@ -91,15 +95,35 @@ func (a *app) auditReader() (*audit.Reader, error) {
 	return r, nil
 }
 
-func (a *app) verifyAudit(text string) error {
-	var seen audit.Seen
-	if text != "" {
-		number, hash, _ := strings.Cut(text, ":")
-		n, err := strconv.ParseUint(number, 10, 64)
-		if err != nil || n == 0 || len(hash) != 64 {
-			return usagef("audit: --seen is NUMBER:HASH, as verify prints it")
-		}
-		seen = audit.Seen{Seq: n, Hash: hash}
+// auditVerdict is what verify --json prints.
+type auditVerdict struct {
+	Schema int    `json:"schema"`
+	Whole  bool   `json:"whole"`
+	Broken string `json:"broken,omitempty"` // where the chain breaks
+	Lines  int64  `json:"lines"`
+	First  uint64 `json:"first"`
+	Last   uint64 `json:"last"`
+	Torn   int    `json:"torn"` // lines that a crash has cut off
+	Head   string `json:"head"` // hash of the last line
+}
+
+// auditSeen reads what an earlier verify printed.
+func auditSeen(text string) (audit.Seen, error) {
+	if text == "" {
+		return audit.Seen{}, nil
+	}
+	number, hash, _ := strings.Cut(text, ":")
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil || n == 0 || len(hash) != 64 {
+		return audit.Seen{}, usagef("audit: --seen is NUMBER:HASH, as verify prints it")
+	}
+	return audit.Seen{Seq: n, Hash: hash}, nil
+}
+
+func (a *app) verifyAudit(text string, asJSON bool) error {
+	seen, err := auditSeen(text)
+	if err != nil {
+		return err
 	}
 	r, err := a.auditReader()
 	if err != nil {
@@ -109,12 +133,21 @@ func (a *app) verifyAudit(text string) error {
 	if err != nil {
 		return &failure{What: "audit log", Why: lastCause(err), Code: exitIO}
 	}
+	torn := v.Torn + btoi(v.TornEnd)
+	if asJSON {
+		if err := printJSON(a.out, auditVerdict{statusSchema, v.Broken == "", v.Broken, v.Lines, v.First, v.Last, torn, v.Head}); err != nil {
+			return err
+		}
+	}
 	if v.Broken != "" {
 		return &failure{What: "audit log", Why: "the chain is broken: " + v.Broken, Do: "what stands before that place is as it was written", Code: exitError}
 	}
+	if asJSON {
+		return nil
+	}
 	note := ""
-	if v.Torn > 0 || v.TornEnd {
-		note = ", " + count(v.Torn+btoi(v.TornEnd), "line", "lines") + " cut off by a crash"
+	if torn > 0 {
+		note = ", " + count(torn, "line", "lines") + " cut off by a crash"
 	}
 	_, err = fmt.Fprintf(a.out, "the chain is whole: %d lines, numbers %d to %d%s\n%d:%s\n", v.Lines, v.First, v.Last, note, v.Last, v.Head)
 	return err

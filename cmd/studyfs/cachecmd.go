@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,19 +18,41 @@ const wipeHelp = `Removes everything that was fetched, but for sources that are 
 studyfs has made are destroyed with it: copies in backups, or in what the disk has not overwritten yet, cannot be read any more.`
 
 func (a *app) cacheCommand() *cobra.Command {
-	c := &cobra.Command{Use: "cache", Short: "what fetched data takes on disk", Args: atMost(0), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(
-		&cobra.Command{
-			Use: "info", Short: "show what is kept of each source", Args: atMost(0),
-			RunE: func(*cobra.Command, []string) error { return a.cacheInfo() },
-		},
-		&cobra.Command{
-			Use: "wipe", Short: "remove everything fetched (mounted sources are left alone)", Args: atMost(0),
-			Long: wipeHelp,
-			RunE: func(*cobra.Command, []string) error { return a.cacheWipe() },
-		},
-	)
+	c := &cobra.Command{
+		Use: "cache", Short: "what fetched data takes on disk", Args: atMost(0),
+		Example: "  studyfs cache info\n  studyfs cache wipe",
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	var asJSON bool
+	info := &cobra.Command{
+		Use: "info", Short: "show what is kept of each source", Args: atMost(0),
+		Long:    "Shows how many bytes of this disk each source takes that was ever mounted, and where.",
+		Example: "  studyfs cache info\n  studyfs cache info --json | jq .bytes",
+		RunE:    func(*cobra.Command, []string) error { return a.cacheInfo(asJSON) },
+	}
+	jsonFlag(info, &asJSON)
+	c.AddCommand(info, &cobra.Command{
+		Use: "wipe", Short: "remove everything fetched (mounted sources are left alone)", Args: atMost(0),
+		Long:    wipeHelp,
+		Example: "  studyfs cache wipe\n  studyfs cache wipe --cache-dir /scratch/me/studyfs",
+		RunE:    func(*cobra.Command, []string) error { return a.cacheWipe() },
+	})
 	return c
+}
+
+// cacheReport is what cache info --json prints.
+type cacheReport struct {
+	Schema  int            `json:"schema"`
+	Dir     string         `json:"dir"`
+	Bytes   int64          `json:"bytes"`
+	Sources []cachedSource `json:"sources"`
+}
+
+// cachedSource is what the cache keeps of one source.
+type cachedSource struct {
+	URL   string `json:"url,omitempty"` // "": nothing is known of it any more
+	Bytes int64  `json:"bytes"`
+	Dir   string `json:"dir"`
 }
 
 // cachedSources lists the directories of sources below the cache directory: those that hold a lock file.
@@ -45,7 +68,7 @@ func cachedSources(p places) ([]string, error) {
 	return dirs, nil
 }
 
-func (a *app) cacheInfo() error {
+func (a *app) cacheInfo(asJSON bool) error {
 	p, err := a.places()
 	if err != nil {
 		return err
@@ -54,19 +77,21 @@ func (a *app) cacheInfo() error {
 	if err != nil {
 		return err
 	}
+	report := cacheReport{Schema: statusSchema, Dir: p.cache, Sources: []cachedSource{}}
+	for _, dir := range dirs {
+		one := cachedSource{URL: p.recall(filepath.Base(dir)).URL, Bytes: diskUsage(dir), Dir: dir}
+		report.Bytes += one.Bytes
+		report.Sources = append(report.Sources, one)
+	}
+	if asJSON {
+		return printJSON(a.out, report)
+	}
 	t := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SOURCE\tON DISK\tDIRECTORY") //nolint:errcheck // Flush tells
-	var sum int64
-	for _, dir := range dirs {
-		n := diskUsage(dir)
-		sum += n
-		name := p.recall(filepath.Base(dir)).URL
-		if name == "" {
-			name = "?"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", name, humanBytes(n), dir) //nolint:errcheck // Flush tells
+	for _, s := range report.Sources {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", cmp.Or(s.URL, "?"), humanBytes(s.Bytes), s.Dir) //nolint:errcheck // Flush tells
 	}
-	fmt.Fprintf(t, "all\t%s\t%s\n", humanBytes(sum), p.cache) //nolint:errcheck // Flush tells
+	fmt.Fprintf(t, "all\t%s\t%s\n", humanBytes(report.Bytes), p.cache) //nolint:errcheck // Flush tells
 	return t.Flush()
 }
 

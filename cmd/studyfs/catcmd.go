@@ -26,8 +26,8 @@ func (a *app) catCommand() *cobra.Command {
 		Long: "Prints a file of this machine or of a mount. With --decrypt it may be encrypted with age, with \"openssl enc -des\"\n" +
 			"(as old .enc files are) or with cryptease (.lock): which, is seen from the file itself. Where a .lock file or an .enc\n" +
 			"file was altered, or the password is wrong, what comes out may be garbage: nothing in these formats tells.",
-		Example: "  studyfs cat --decrypt --identity file:key.txt video.avi.age > video.avi",
-		Args:    exactly(1, "a file"),
+		Example: "  studyfs cat --decrypt --identity file:key.txt video.avi.age > video.avi\n  studyfs cat --decrypt --password prompt old.enc | ffplay -",
+		Args:    exactly(1, "a file"), ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.cat(args[0], decrypt)
 		},

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"studyfs/cmd/studyfs/tomlfile"
@@ -19,14 +20,14 @@ import (
 // STUDYFS_* variable all at once, see settings.go.
 type config struct {
 	Cache struct {
-		Dir  string   `toml:"dir" help:"keep fetched data below this directory (default: the XDG cache directory)"`
+		Dir  string   `toml:"dir" values:"DIR" help:"keep fetched data below this directory (default: the XDG cache directory)"`
 		Size byteSize `toml:"size" help:"how much fetched data to keep on disk, all sources together"`
 	} `toml:"cache"`
 	State struct {
-		Dir string `toml:"dir" help:"keep logs and what must survive below this directory (default: the XDG state directory)"`
+		Dir string `toml:"dir" values:"DIR" help:"keep logs and what must survive below this directory (default: the XDG state directory)"`
 	} `toml:"state"`
 	Log struct {
-		Level logLevel `toml:"level" help:"debug, info, warn or error (default info)"`
+		Level logLevel `toml:"level" values:"debug,info,warn,error" help:"debug, info, warn or error (default info)"`
 	} `toml:"log"`
 	Timeout struct {
 		Dial     duration `toml:"dial" flag:"hidden" help:"for a connection"`
@@ -48,13 +49,14 @@ type config struct {
 	ReadOnly      bool     `toml:"read-only" help:"never write to a source"`
 	AllowOther    bool     `toml:"allow-other" help:"let other users of this machine read the mount"`
 	NoPassthrough bool     `toml:"no-passthrough" help:"do not hand complete files to the kernel"`
+	NoExec        bool     `toml:"no-exec" flag:"hidden" help:"run no programs that lie in the mount (noexec of fstab)"`
 
 	Source map[string]sourceConfig `toml:"source"`
 }
 
 // sourceConfig is one [source.NAME] of the configuration; its flags apply to every source of the command.
 type sourceConfig struct {
-	Kind          string `toml:"kind" flag:"no" help:"s3, empatica, hcp, beiwe, azure, dir or ecog"`
+	Kind          string `toml:"kind" flag:"no" values:"s3,empatica,hcp,beiwe,azure,dir,ecog" help:"s3, empatica, hcp, beiwe, azure, dir or ecog"`
 	URL           string `toml:"url" flag:"no" help:"s3://bucket/prefix/, azure://account/container/prefix/ or dir:PATH"`
 	Keys          string `toml:"keys" flag:"no" help:"where the keys are: file:KEYS.csv, aws-profile:NAME or cmd:COMMAND that prints such a file; of azure: a file or command with an account key, a SAS or an access token; of beiwe: a keyring in clear"`
 	EndpointURL   string `toml:"endpoint-url" help:"address of an S3 service other than Amazon's, or of an Azure account's blob service"`
@@ -66,9 +68,9 @@ type sourceConfig struct {
 
 	Write           bool       `toml:"write" help:"let files be copied in; they are kept safe on this disk, then uploaded (kinds s3, dir, ecog)"`
 	Delete          bool       `toml:"delete" help:"with --write: let stored files be deleted and renamed, too"`
-	Durability      durability `toml:"durability" help:"when closing a file returns: local (it is safe on this disk; default), remote (it is stored), relaxed (at once; only fsync waits)"`
+	Durability      durability `toml:"durability" values:"local,remote,relaxed" help:"when closing a file returns: local (it is safe on this disk; default), remote (it is stored), relaxed (at once; only fsync waits)"`
 	StorageClass    string     `toml:"storage-class" help:"storage class of what is uploaded, such as STANDARD_IA (default: the bucket's)"`
-	BIDS            bidsRules  `toml:"bids" help:"check names against BIDS: off, bidsish (warn; default) or strict (do not upload what breaks the rules)"`
+	BIDS            bidsRules  `toml:"bids" values:"off,bidsish,strict" help:"check names against BIDS: off, bidsish (warn; default) or strict (do not upload what breaks the rules)"`
 	Owner           accountID  `toml:"owner" help:"account id of 12 digits: upload only into a bucket that belongs to it"`
 	UnsafeOverwrite bool       `toml:"unsafe-overwrite" help:"write even to a service that cannot keep two writers from overwriting each other"`
 	UploadParallel  int        `toml:"upload-parallel" help:"how many files to upload at once (default 8)"`
@@ -76,7 +78,7 @@ type sourceConfig struct {
 	StageSize       byteSize   `toml:"stage-size" help:"how much may wait for its upload on this disk (default: what the disk has room for)"`
 	Quiet           duration   `toml:"quiet" flag:"hidden" help:"how long a file must be left alone before it is uploaded (default 5s)"`
 
-	Gate        gatePolicy `toml:"gate" help:"with --write: judge names and contents before they leave this machine: off (default; of ecog: refuse), refuse, park, scrub or warn"`
+	Gate        gatePolicy `toml:"gate" values:"off,refuse,park,scrub,warn" help:"with --write: judge names and contents before they leave this machine: off (default; of ecog: refuse), refuse, park, scrub or warn"`
 	Words       string     `toml:"words" help:"for --gate: names that must not leave, file:LIST as studyfs deid words makes it"`
 	WordsSecret string     `toml:"words-secret" flag:"hidden" help:"the secret that the list was made with: file:FILE, cmd:COMMAND or keyring:NAME"`
 	ShiftSecret string     `toml:"date-shift-secret" flag:"hidden" help:"for --gate scrub: shift the dates of recordings by this secret: file:FILE, cmd:COMMAND or keyring:NAME (without: 1985)"`
@@ -92,7 +94,7 @@ type sourceConfig struct {
 	Identity  string   `toml:"identity" help:"open .age files with these private keys: file:KEYS as age-keygen writes it, or cmd:COMMAND that prints that"`
 	Password  string   `toml:"password" help:"open .enc files (openssl enc -des) and .lock files with the password in file:FILE, of cmd:COMMAND, or asked for: prompt"`
 
-	Audit auditMode `toml:"audit" help:"note who opens, uploads and deletes which file: off, on, or strict (nothing is opened that cannot be noted);\ndefault: on for people's data and with --write (studyfs audit shows it)"`
+	Audit auditMode `toml:"audit" values:"off,on,strict" help:"note who opens, uploads and deletes which file: off, on, or strict (nothing is opened that cannot be noted);\ndefault: on for people's data and with --write (studyfs audit shows it)"`
 
 	Keyring string   `toml:"keyring" help:"mano's keyring file for beiwe: (default ~/.nrg-keyring.enc; its passphrase from NRG_KEYRING_PASS or asked for)"`
 	Section string   `toml:"section" flag:"no" help:"section of the keyring"`
@@ -155,6 +157,10 @@ func (g *given) register(flags *pflag.FlagSet, template any) {
 		}
 		f := flags.VarPF(&flagValue{setting: s, given: g}, s.flag(), "", s.help)
 		f.Hidden = s.hidden
+		f.Annotations = map[string][]string{valuesOf: s.values}
+		if s.place {
+			f.Annotations[cobra.BashCompSubdirsInDir] = []string{}
+		}
 		if s.kind() == "bool" {
 			f.NoOptDefVal = "true"
 		}

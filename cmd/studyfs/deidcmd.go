@@ -46,8 +46,8 @@ func (a *app) deidCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "deid PARENT", Short: "rename a patient's folder to a code, files in the order of their start", Long: deidHelp,
 		Example: "  studyfs deid --dry-run /data/to_upload\n  studyfs deid /data/to_upload && cp -r /data/to_upload/c0ffee12* ~/Studies/ecog/",
-		Args:    exactly(1, "the folder that holds patients' folders"),
-		RunE:    func(_ *cobra.Command, args []string) error { return a.deid(args[0], f) },
+		Args:    exactly(1, "the folder that holds patients' folders"), ValidArgsFunction: completeDirs,
+		RunE: func(_ *cobra.Command, args []string) error { return a.deid(args[0], f) },
 	}
 	flags := c.Flags()
 	flags.SortFlags = false

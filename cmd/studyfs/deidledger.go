@@ -176,19 +176,20 @@ func (d *deidRun) again(known []*ledger.Person) (*ledger.Person, error) {
 }
 
 func (a *app) deidShowCommand() *cobra.Command {
-	var files, yes bool
+	var files, yes, asJSON bool
 	c := &cobra.Command{
 		Use: "show", Short: "show whose code is whose", Args: atMost(0),
 		Long:    "Shows which patient has which code; it needs the secret. Elsewhere than on a terminal it needs --yes: what it prints must not\nlie about.",
-		Example: "  studyfs deid show\n  studyfs deid show --files | less   (with --yes)",
-		RunE:    func(*cobra.Command, []string) error { return a.deidShow(files, yes) },
+		Example: "  studyfs deid show\n  studyfs deid show --files --yes | less",
+		RunE:    func(*cobra.Command, []string) error { return a.deidShow(files, yes, asJSON) },
 	}
+	jsonFlag(c, &asJSON)
 	c.Flags().BoolVar(&files, "files", false, "show the old and new names of all files, too")
 	c.Flags().BoolVar(&yes, "yes", false, "print names into a file or a pipe")
 	return c
 }
 
-func (a *app) deidShow(files, yes bool) error {
+func (a *app) deidShow(files, yes, asJSON bool) error {
 	if out, ok := a.out.(*os.File); !yes && (!ok || !term.IsTerminal(int(out.Fd()))) {
 		return &failure{What: "show", Why: "it prints the names of patients, and standard output is no terminal", Do: "add --yes if that is meant", Code: exitUsage}
 	}
@@ -201,6 +202,9 @@ func (a *app) deidShow(files, yes bool) error {
 		return err
 	}
 	defer book.Close() //nolint:errcheck // only read
+	if asJSON {
+		return printJSON(a.out, deidReportOf(book, files))
+	}
 	t := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "CODE\tNAME\tSINCE\tFILES") //nolint:errcheck // Flush tells
 	for _, p := range book.People {
@@ -223,8 +227,7 @@ func plain(name string) string { return strings.Map(printableOnly, name) }
 func (a *app) deidShowFiles(book *ledger.Ledger) error {
 	for _, p := range book.People {
 		for _, b := range p.Batches {
-			state := [...]string{"not finished", "renamed", "undoing it is not finished", "undone"}[min(b.State, ledger.Undone)]
-			if _, err := fmt.Fprintf(a.out, "\n%s in %s, %s: %s\n", p.Code, plain(b.Parent), b.When.Format("2006-01-02 15:04"), state); err != nil {
+			if _, err := fmt.Fprintf(a.out, "\n%s in %s, %s: %s\n", p.Code, plain(b.Parent), b.When.Format("2006-01-02 15:04"), stateOfBatch(b)); err != nil {
 				return err
 			}
 			for _, m := range b.Moves {
@@ -243,7 +246,8 @@ func (a *app) deidUndoCommand() *cobra.Command {
 		Use: "undo CODE [PARENT]", Short: "give files their old names again",
 		Long: "Takes back the last renaming to CODE, in the folder where it was done, or in PARENT if that is elsewhere now. Nothing is\n" +
 			"overwritten, and what is stored elsewhere stays. Asks first on a terminal; elsewhere it needs --yes.",
-		Example: "  studyfs deid undo c0ffee12\n  studyfs deid undo c0ffee12 /mnt/nas/to_upload",
+		Example:           "  studyfs deid undo c0ffee12\n  studyfs deid undo c0ffee12 /mnt/nas/to_upload",
+		ValidArgsFunction: completeDirs,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return exactly(1, "a CODE")(c, args)

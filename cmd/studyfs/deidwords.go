@@ -25,8 +25,10 @@ func newDeidWordsCommand(a *app) *cobra.Command {
 	var force bool
 	c := &cobra.Command{
 		Use: "words FILE", Short: "make the list of words that must not leave this machine", Long: wordsHelp,
-		Example: "  studyfs deid words names.txt --words-secret file:~/.config/studyfs/words.secret",
-		Args:    exactly(1, "a file with a name on each line, or -"),
+		Example: "  studyfs deid words names.txt --words-secret file:~/.config/studyfs/words.secret\n" +
+			"  cut -f2 patients.tsv | studyfs deid words - --out /etc/studyfs/words.deny",
+		ValidArgsFunction: completeFiles,
+		Args:              exactly(1, "a file with a name on each line, or -"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.makeWords(args[0], out, secret, force)
 		},

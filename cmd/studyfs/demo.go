@@ -22,6 +22,8 @@ func (a *app) demoCommand() *cobra.Command {
 			"With a command: runs it inside the mount, cleans up and exits with its code.\n" +
 			"With --servers: mounts nothing, prints one line of JSON with the addresses and the keys of the servers, and serves\n" +
 			"until interrupted, for any other client to try.",
+		Example:           "  studyfs demo\n  studyfs demo ~/try -- sh -c 'ls -lR empatica | head'\n  studyfs demo --servers",
+		ValidArgsFunction: completeDirs,
 		RunE: func(c *cobra.Command, args []string) error {
 			dash := c.ArgsLenAtDash()
 			if dash < 0 {

@@ -34,8 +34,10 @@ keyring, as msync.save(lock=...) of mano does; cryptease opens them. Beside each
 server's own names and hashes of the files.
 
 Exit code 3: some files could not be fetched; the others are there.`,
-		Example: "  studyfs export beiwe:beiwe.onnela ~/data --lock gps,audio_recordings --since 2026-10-01",
-		Args:    exactly(2, "a source and a directory"),
+		Example: "  studyfs export beiwe:beiwe.onnela ~/data --lock gps,audio_recordings --since 2026-10-01\n" +
+			"  studyfs export beiwe: ~/data --study \"Sleep 2026\" --streams survey_answers",
+		ValidArgsFunction: a.completeSources,
+		Args:              exactly(2, "a source and a directory"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.export(args[0], args[1], studies, people)
 		},

@@ -36,11 +36,13 @@ Its passphrase is asked for on the terminal, or taken from the variable NRG_KEYR
 func (a *app) keyringCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "keyring", Short: "make or show the keyring that opens Beiwe servers", Long: keyringHelp, Args: atMost(0),
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		Example: "  studyfs config keyring show\n  studyfs config keyring encrypt clear.json",
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	var force bool
 	encrypt := &cobra.Command{
-		Use: "encrypt [IN] [OUT]", Short: "make a keyring of JSON in clear", Args: atMost(2),
+		Use: "encrypt [IN] [OUT]", Short: "make a keyring of JSON in clear", Args: atMost(2), ValidArgsFunction: completeFiles,
+		Example: "  studyfs config keyring encrypt clear.json\n  studyfs config keyring encrypt - ~/keys/beiwe.enc --force",
 		Long: "Reads JSON from the file IN (or - or nothing: standard input) and writes the keyring OUT.\n\n" + keyringHelp +
 			"\nFor a new keyring it may also be in ENCRYPT_PASS.",
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -50,6 +52,7 @@ func (a *app) keyringCommand() *cobra.Command {
 	encrypt.Flags().BoolVar(&force, "force", false, "replace OUT if it exists")
 	decrypt := &cobra.Command{
 		Use: "decrypt [FILE]", Short: "print a keyring in clear, secrets and all", Long: "Prints the JSON in a keyring as it was encrypted.\n\n" + keyringHelp, Args: atMost(1),
+		Example: "  studyfs config keyring decrypt\n  studyfs config keyring decrypt ~/keys/beiwe.enc | jq keys", ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.keyringDecrypt(argument(args, 0, defaultKeyring))
 		},
@@ -57,11 +60,12 @@ func (a *app) keyringCommand() *cobra.Command {
 	var asJSON bool
 	show := &cobra.Command{
 		Use: "show [FILE]", Short: "show what a keyring holds, without the secrets", Long: "Shows what a keyring holds, without the secrets.\n\n" + keyringHelp, Args: atMost(1),
+		Example: "  studyfs config keyring show\n  studyfs config keyring show ~/keys/beiwe.enc --json", ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.keyringShow(argument(args, 0, defaultKeyring), asJSON)
 		},
 	}
-	show.Flags().BoolVar(&asJSON, "json", false, "print JSON (\"schema\": 1; fields may be added)")
+	jsonFlag(show, &asJSON)
 	c.AddCommand(encrypt, decrypt, show)
 	return c
 }

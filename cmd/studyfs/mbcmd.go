@@ -30,7 +30,9 @@ func (a *app) mbCommand() *cobra.Command {
 			"smithlab-reading. A name like study is taken, by somebody else: put the name of the lab in front. That the bucket is\n" +
 			"yours already is no error (exit code 0). That it is somebody else's is one (exit code 77): nothing must be uploaded\n" +
 			"there.",
-		Example: "  studyfs mb s3://smithlab-reading reading --profile lab --region us-west-2",
+		Example: "  studyfs mb s3://smithlab-reading reading --profile lab --region us-west-2\n" +
+			"  studyfs mb s3://smithlab-sleep >> ~/.config/studyfs/config.toml",
+		ValidArgsFunction: completeNothing,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 || len(args) == 2 {
 				return nil

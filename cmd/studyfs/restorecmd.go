@@ -35,7 +35,7 @@ const (
 func (a *app) restoreCommand() *cobra.Command {
 	var f restoreFlags
 	c := &cobra.Command{
-		Use: "restore PATH...", Short: "ask for archived files, after showing what that costs", Args: oneOrMore("the PATH of a file or folder in a mount"),
+		Use: "restore PATH...", Short: "ask for archived files, after showing what that costs", Args: oneOrMore("the PATH of a file or folder in a mount"), ValidArgsFunction: a.completeMounts,
 		Long: "Files in the classes GLACIER and DEEP_ARCHIVE (and archived ones of INTELLIGENT_TIERING) are listed with their size,\n" +
 			"but opening them fails with \"No data available\". This asks the service for copies that can be read for some days.\n" +
 			"Folders are meant with all that lies below them. It shows first how many files and bytes that is, how long it takes and\n" +
@@ -57,7 +57,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	flags.DurationVar(&f.every, "every", defaultEvery, "with --watch: how often to look (one listing request for 1,000 files)")
 	flags.DurationVar(&f.timeout, "timeout", 0, "with --watch: stay no longer than this (default: as long as it takes)")
 	flags.StringArrayVar(&f.price, "price", nil, "a price other than that of "+pricesAsOf+", such as DEEP_ARCHIVE/bulk=0.0025/0.025 (per GB, per\n1,000 files) or copy=0.023 (per GB and month); again for more; restore.prices of the configuration is the same")
-	flags.BoolVar(&f.asJSON, "json", false, "print JSON (\"schema\": 1; fields may be added)")
+	jsonFlag(c, &f.asJSON)
 	return c
 }
 

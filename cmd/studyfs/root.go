@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -53,21 +54,11 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:   "studyfs",
 		Short: "study data as folders",
 		Long: "studyfs mounts study data as folders: Empatica organisations, Beiwe studies, HCP, any S3 prefix.\n" +
-			"Files copied into folders of a lab's own bucket are uploaded (mount --write).\nStart with: studyfs setup, or without keys: studyfs demo\n\n" + settingsHelp + "\n\n" + exitHelp,
+			"Files copied into folders of a lab's own bucket are uploaded (mount --write).\nStart with: studyfs setup, or without keys: studyfs demo\n\n" + settingsHelp + "\n\n" + exitHelp(),
+		Example:       "  studyfs setup\n  studyfs demo\n  studyfs mount empatica:keys.csv ~/empatica\n  studyfs status",
 		Version:       version(),
 		SilenceErrors: true, SilenceUsage: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			f := &failure{What: args[0], Why: "no such command", Do: "studyfs --help lists them", Code: exitUsage}
-			if near := nearest(args[0], []string{"setup", "auth", "demo", "mount", "run", "umount", "status", "uploads", "restore", "audit", "mb", "export", "cat", "cache", "deid", "doctor", "config", "version"}); near != "" {
-				f.Do = "did you mean studyfs " + near + "?\n" + f.Do
-			} else if strings.Contains(args[0], ":") {
-				f.Do = "did you mean studyfs mount " + args[0] + " DIR?\n" + f.Do
-			}
-			return f
-		},
+		Args: unknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
@@ -77,27 +68,82 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.SortFlags = false
 	flags.StringVar(&a.given.file, "config", "", "configuration file (default: studyfs/config.toml in the XDG config directory)")
 	a.given.register(flags, newConfig())
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(a.setupCommand(), a.demoCommand(), a.mountCommand(), a.runCommand(), a.umountCommand(), a.statusCommand(), a.uploadsCommand(), a.restoreCommand(), a.auditCommand(), a.mbCommand(),
-		a.exportCommand(), a.catCommand(), a.cacheCommand(), a.deidCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand())
+		a.exportCommand(), a.catCommand(), a.cacheCommand(), a.deidCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand(),
+		a.completionCommand(), a.manCommand())
+	describeHelp(root)
+	completeFlags(root)
 	return root
+}
+
+// unknownCommand is what the program says to a word that is no command.
+func unknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	f := &failure{What: args[0], Why: "no such command", Do: "studyfs --help lists them", Code: exitUsage}
+	if near := nearest(args[0], names); near != "" {
+		f.Do = "did you mean studyfs " + near + "?\n" + f.Do
+	} else if strings.Contains(args[0], ":") {
+		f.Do = "did you mean studyfs mount " + args[0] + " DIR?\n" + f.Do
+	}
+	return f
+}
+
+// describeHelp adds the command that cobra adds by itself, in our words.
+func describeHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Short, c.Long, c.Example = "help about a command", "Shows what a command does, as COMMAND --help.", "  studyfs help mount\n  studyfs help uploads resolve"
+		}
+	}
 }
 
 const settingsHelp = `Every flag can also stand in the configuration file and in the environment, the later wins: --cache-size 20GiB is
 size = "20GiB" below [cache], and STUDYFS_CACHE_SIZE=20GiB. Sources with a name are [source.NAME] there, with the
 keys kind (s3, empatica, hcp, beiwe, azure), url, keys (file:KEYS.csv, aws-profile:NAME, cmd:COMMAND), region, profile,
-keyring, section, write, encrypt-to, identity and so on.`
-
-const exitHelp = `Exit codes: 0 ok, 1 error, 2 usage, 3 partial, 69 unreachable or not installed, 73 cannot create, 74 I/O,
-75 unfinished, busy or locked, 77 keys or permission, 78 configuration, 130 interrupted.`
+keyring, section, write, encrypt-to, identity and so on: man studyfs.toml lists all.`
 
 func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON, asBill bool
+	c := &cobra.Command{
 		Use: "version", Short: "print the version", Args: atMost(0),
+		Example: "  studyfs version\n  studyfs version --json\n  studyfs version --sbom | jq -r '.components[].purl'",
 		RunE: func(*cobra.Command, []string) error {
+			if asBill {
+				return a.printBill(a.out)
+			}
+			if asJSON {
+				return printJSON(a.out, versionReport{Schema: statusSchema, Version: programVersion(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH})
+			}
 			_, err := fmt.Fprintln(a.out, "studyfs "+version())
 			return err
 		},
 	}
+	jsonFlag(c, &asJSON)
+	c.Flags().BoolVar(&asBill, "sbom", false, "print what the program is made of (CycloneDX, JSON)")
+	return c
+}
+
+// versionReport is what version --json prints.
+type versionReport struct {
+	Schema  int    `json:"schema"`
+	Version string `json:"version"`
+	Go      string `json:"go"`
+	System  string `json:"system"`
+}
+
+// jsonFlag adds the flag of all commands that print data.
+func jsonFlag(c *cobra.Command, asJSON *bool) {
+	c.Flags().BoolVar(asJSON, "json", false, "print JSON (\"schema\": 1; fields may be added)")
 }
 
 // version is what the build noted of the source it was made of.
@@ -111,6 +157,12 @@ func version() string {
 		v = "(devel)"
 	}
 	return v + " " + info.GoVersion
+}
+
+// programVersion is version without that of Go.
+func programVersion() string {
+	v, _, _ := strings.Cut(version(), " ")
+	return v
 }
 
 // exactly and atMost are cobra's checks with messages in our form.

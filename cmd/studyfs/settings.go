@@ -14,8 +14,10 @@ import (
 type setting struct {
 	path   string // in the configuration: "cache.size"
 	help   string
-	noFlag bool // only in the configuration
-	hidden bool // not in the help
+	noFlag bool     // only in the configuration
+	hidden bool     // not in the help
+	values []string // the words that it may be; nil: anything of its kind
+	place  bool     // it names a directory
 	value  reflect.Value
 }
 
@@ -56,9 +58,18 @@ func collect(prefix string, v reflect.Value) []setting {
 		all = append(all, setting{
 			path: prefix + name, help: field.Tag.Get("help"), value: value,
 			noFlag: field.Tag.Get("flag") == "no", hidden: field.Tag.Get("flag") == "hidden",
+			values: tagWords(field.Tag.Get("values")), place: field.Tag.Get("values") == "DIR",
 		})
 	}
 	return all
+}
+
+// tagWords reads the words of a tag.
+func tagWords(tag string) []string {
+	if tag == "" || tag == "DIR" {
+		return nil
+	}
+	return strings.Split(tag, ",")
 }
 
 // set changes the setting to what text says.

@@ -25,6 +25,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Use: "status [DIR|PATH]", Short: "show the mounts, or what is known of one file", Args: atMost(1), ValidArgsFunction: a.completeMounts,
 		Long: "Shows all mounts of this user, the one at DIR, or what is known of the file at PATH: whether it is on the\n" +
 			"local disk, its version, its storage class, why it cannot be read. Nothing is asked of any service.",
+		Example: "  studyfs status\n  studyfs status ~/study1/sub-01/eeg.edf\n  studyfs status --json | jq '.mounts[].uploads'",
 		RunE: func(_ *cobra.Command, args []string) error {
 			p, err := a.places()
 			if err != nil {

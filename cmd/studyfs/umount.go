@@ -18,6 +18,7 @@ func (a *app) umountCommand() *cobra.Command {
 			"most: files that are not uploaded yet stay safe on this machine, and go on at the next mount. With --flush it waits\n" +
 			"before that until they are stored, 30 minutes or as long as is said; what is not stored by then makes exit code 75.\n" +
 			"A mount that programs still use is left alone (exit code 75), unless --force is given.",
+		Example: "  studyfs umount ~/empatica\n  studyfs umount ~/study1 --flush=2h",
 		Aliases: []string{"unmount"},
 		RunE: func(_ *cobra.Command, args []string) error {
 			p, err := a.places()

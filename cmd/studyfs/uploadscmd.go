@@ -11,6 +11,7 @@ import (
 func (a *app) uploadsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "uploads", Short: "what has been copied in and is not stored yet", Args: atMost(0),
+		Example: "  studyfs uploads ls\n  studyfs uploads wait ~/study1/derivatives\n  studyfs uploads resolve 17 --both",
 		Long: "Files that are copied into a mount made with --write are kept safe on this disk first, and uploaded when nobody has\n" +
 			"touched them for 5 seconds. These commands show what is on its way, in all mounts and in what earlier ones left\n" +
 			"behind, and settle what cannot go on by itself:\n\n" +
@@ -38,6 +39,7 @@ func (a *app) uploadsLsCommand() *cobra.Command {
 		Use: "ls [DIR|NAME|SOURCE]", Short: "list them", Args: atMost(1),
 		Long: "Lists what is not stored yet: its id, state, size, how much of it has been sent, how old it is, its name relative to\n" +
 			"its source, and why it does not go on where that is so. Of all sources, or of one.",
+		Example:           "  studyfs uploads ls\n  studyfs uploads ls ~/study1 --json | jq '.stages[].items[] | select(.state == \"conflict\")'",
 		ValidArgsFunction: a.completeStages,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.withStages(args, uploadsRequest{}, func(_ context.Context, _ *loaded, all []stageRef) error {
@@ -45,7 +47,7 @@ func (a *app) uploadsLsCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON (\"schema\": 1; fields may be added)")
+	jsonFlag(c, &asJSON)
 	return c
 }
 
@@ -53,6 +55,7 @@ func (a *app) uploadsWatchCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "watch [DIR|NAME|SOURCE]", Short: "show how uploads get on, until Ctrl-C", Args: atMost(1),
 		Long:              "Shows bars for what is being uploaded on a terminal; elsewhere a line whenever the figures have changed.",
+		Example:           "  studyfs uploads watch\n  studyfs uploads watch ~/study1",
 		ValidArgsFunction: a.completeStages,
 		RunE:              func(_ *cobra.Command, args []string) error { return a.watchUploads(args) },
 	}
@@ -64,7 +67,9 @@ func (a *app) uploadsWaitCommand() *cobra.Command {
 		Use: "wait [PATH]", Short: "wait until all is stored, or all at and below PATH", Args: atMost(1),
 		Long: "Uploads at once what is closed (nobody waits for the 5 quiet seconds), and returns when it is stored.\n" +
 			"Exit code 75: not all of it is, because time is up, or because something cannot go on by itself.",
-		RunE: func(_ *cobra.Command, args []string) error { return a.waitUploads(args, timeout) },
+		Example:           "  studyfs uploads wait\n  studyfs uploads wait ~/study1/derivatives --timeout 2h",
+		ValidArgsFunction: a.completeMounts,
+		RunE:              func(_ *cobra.Command, args []string) error { return a.waitUploads(args, timeout) },
 	}
 	c.Flags().DurationVar(&timeout, "timeout", 0, "wait no longer than this (default: as long as it takes)")
 	return c
@@ -77,6 +82,7 @@ func (a *app) uploadsRunCommand() *cobra.Command {
 		Long: "Uploads what lies staged on this disk and no mount looks after, also of sources that the configuration does not name\n" +
 			"any more, and returns when all is stored.\n" +
 			"Exit code 3: something cannot go on by itself (studyfs uploads ls). Exit code 75: time is up, or another process has it.",
+		Example:           "  studyfs uploads run\n  studyfs uploads run reading --timeout 30m",
 		ValidArgsFunction: a.completeStages,
 		RunE:              func(_ *cobra.Command, args []string) error { return a.runUploads(args, timeout) },
 	}
@@ -90,6 +96,7 @@ func (a *app) uploadsRetryCommand() *cobra.Command {
 		Use: "retry NAME|ID...", Short: "try again what has failed, or upload an orphan", Args: oneOrMore("the NAME or the ID of a file"),
 		Long: "Puts files back into the queue: those that have failed, and those that a program never closed (orphans), once you\n" +
 			"have made sure that they are complete.",
+		Example:           "  studyfs uploads retry derivatives/sub-01/model.json\n  studyfs uploads retry 17 --as derivatives/sub-01/model.json",
 		ValidArgsFunction: a.completeItems,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if as != "" && len(args) != 1 {
@@ -105,6 +112,7 @@ func (a *app) uploadsRetryCommand() *cobra.Command {
 func (a *app) uploadsSwitchCommand(do, short, said string) *cobra.Command {
 	return &cobra.Command{
 		Use: do + " [DIR|NAME|SOURCE]", Short: short, Args: atMost(1), ValidArgsFunction: a.completeStages,
+		Example: "  studyfs uploads " + do + "\n  studyfs uploads " + do + " ~/study1",
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.withStages(args, uploadsRequest{Do: do, Limit: -1}, func(_ context.Context, _ *loaded, all []stageRef) error {
 				n := 0
@@ -129,6 +137,7 @@ func (a *app) uploadsResolveCommand() *cobra.Command {
 		Use: "resolve NAME|ID... --mine|--theirs|--both", Short: "settle conflicts", Args: oneOrMore("the NAME or the ID of a file"),
 		Long: "A file is in conflict when something else was stored under its name after it was opened here. Nothing has been\n" +
 			"overwritten. --mine uploads yours in its place, --theirs drops yours, --both stores yours under another name beside it.",
+		Example:           "  studyfs uploads resolve notes.txt --mine\n  studyfs uploads resolve 17 18 --both",
 		ValidArgsFunction: a.completeItems,
 		RunE: func(_ *cobra.Command, args []string) error {
 			how, n := "", 0
@@ -151,13 +160,17 @@ func (a *app) uploadsResolveCommand() *cobra.Command {
 }
 
 func (a *app) uploadsVerifyCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use: "verify [DIR|NAME|SOURCE]", Short: "ask the service whether it still has what was uploaded", Args: atMost(1),
 		Long: "Compares size, version and checksum of each file that was uploaded from this machine with what the service says, by\n" +
 			"one request each; no file is read. Exit code 1: something differs.",
 		ValidArgsFunction: a.completeStages,
-		RunE:              func(_ *cobra.Command, args []string) error { return a.verifyUploads(args) },
+		Example:           "  studyfs uploads verify\n  studyfs uploads verify reading --json",
+		RunE:              func(_ *cobra.Command, args []string) error { return a.verifyUploads(args, asJSON) },
 	}
+	jsonFlag(c, &asJSON)
+	return c
 }
 
 func (a *app) uploadsDropCommand() *cobra.Command {
@@ -166,6 +179,7 @@ func (a *app) uploadsDropCommand() *cobra.Command {
 		Use: "drop NAME|ID...", Short: "give up files that are not stored yet: they are deleted here", Args: oneOrMore("the NAME or the ID of a file"),
 		Long: "Deletes staged files from this disk without uploading them. What is stored stays as it is. Asks first on a terminal;\n" +
 			"elsewhere it needs --yes.",
+		Example:           "  studyfs uploads drop notes.txt\n  studyfs uploads drop 17 18 --yes",
 		ValidArgsFunction: a.completeItems,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.eachItem(args, uploadsRequest{Do: doDrop}, "dropped", func(items []uploadItem) error { return a.confirmDrop(items, yes) })

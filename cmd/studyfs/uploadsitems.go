@@ -111,27 +111,24 @@ func (r stageRef) nameOf(arg string) string {
 
 // completeStages completes to the names of sources that were written to.
 func (a *app) completeStages(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-	return a.complete(begun, func(r stageRef, add func(string)) { add(r.report.Source) }), cobra.ShellCompDirectiveDefault
+	return a.complete(func(r stageRef) []string { return begunWith([]string{r.report.Source}, begun) }), cobra.ShellCompDirectiveDefault
 }
 
-// completeItems completes to the names of staged files.
+// completeItems completes to the names and the ids of staged files.
 func (a *app) completeItems(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-	return a.complete(begun, func(r stageRef, add func(string)) {
+	return a.complete(func(r stageRef) (words []string) {
 		for _, i := range r.report.Items {
-			add(i.Name)
+			words = append(words, itemWords(i, begun)...)
 		}
+		return words
 	}), cobra.ShellCompDirectiveDefault
 }
 
-func (a *app) complete(begun string, each func(r stageRef, add func(string))) []string {
+func (a *app) complete(each func(r stageRef) []string) []string {
 	var words []string
 	a.withStages(nil, uploadsRequest{Limit: maxCompletions}, func(_ context.Context, _ *loaded, all []stageRef) error { //nolint:errcheck // nothing is completed then
 		for _, r := range all {
-			each(r, func(word string) {
-				if strings.HasPrefix(word, begun) {
-					words = append(words, word)
-				}
-			})
+			words = append(words, each(r)...)
 		}
 		return nil
 	})

@@ -17,6 +17,7 @@ const (
 
 // verifyReport is what came out of looking at some stored files.
 type verifyReport struct {
+	Schema  int          `json:"schema,omitempty"` // of uploads verify --json
 	Checked int          `json:"checked"`
 	Sums    int          `json:"sums"` // of Checked, those whose checksum both sides know
 	Wrong   []difference `json:"wrong"`
@@ -82,9 +83,9 @@ func compare(r stage.Record, found backends.Stored, err error) string {
 }
 
 // verifyUploads is "uploads verify".
-func (a *app) verifyUploads(args []string) error {
+func (a *app) verifyUploads(args []string, asJSON bool) error {
 	return a.withStages(args, uploadsRequest{Limit: -1}, func(ctx context.Context, l *loaded, all []stageRef) error {
-		var sum verifyReport
+		sum := verifyReport{Schema: statusSchema, Wrong: []difference{}}
 		for _, r := range all {
 			for q := (uploadsRequest{Do: doVerify, Limit: -1}); ; {
 				report, err := r.ask(ctx, a, l, q)
@@ -95,12 +96,8 @@ func (a *app) verifyUploads(args []string) error {
 				if v == nil {
 					break
 				}
-				sum.Checked, sum.Sums = sum.Checked+v.Checked, sum.Sums+v.Sums
-				for _, d := range v.Wrong {
-					sum.Wrong = append(sum.Wrong, d)
-					if _, err := fmt.Fprintf(a.out, "%s: %s\n", harmless(d.Name), d.Why); err != nil {
-						return err
-					}
+				if err := a.addVerified(&sum, v, asJSON); err != nil {
+					return err
 				}
 				if q.After = v.After; q.After == "" || ctx.Err() != nil {
 					break
@@ -110,12 +107,32 @@ func (a *app) verifyUploads(args []string) error {
 		if ctx.Err() != nil {
 			return statusError(exitInterrupted)
 		}
+		if asJSON {
+			if err := printJSON(a.out, sum); err != nil {
+				return err
+			}
+		}
 		a.say(fmt.Sprintf("%s looked at, %d of them by checksum: %s", countFiles(sum.Checked), sum.Sums, sum.verdict()))
 		if len(sum.Wrong) > 0 {
 			return statusError(exitError)
 		}
 		return nil
 	})
+}
+
+// addVerified adds what was found to sum, and shows what is wrong as it is found.
+func (a *app) addVerified(sum, v *verifyReport, quiet bool) error {
+	sum.Checked, sum.Sums = sum.Checked+v.Checked, sum.Sums+v.Sums
+	sum.Wrong = append(sum.Wrong, v.Wrong...)
+	for _, d := range v.Wrong {
+		if quiet {
+			return nil
+		}
+		if _, err := fmt.Fprintf(a.out, "%s: %s\n", harmless(d.Name), d.Why); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (v verifyReport) verdict() string {
