@@ -76,6 +76,7 @@ type Options struct {
 	Dir          string // the mount point, an existing directory
 	FsName       string // what df and /proc/mounts show as the device, such as "s3:bucket/prefix"
 	Trees        []Tree
+	NoExec       bool   // run no programs that lie in the mount
 	AllowOther   bool   // let other users in; without root it needs user_allow_other in /etc/fuse.conf
 	XAttrs       bool   // answer user.studyfs.*; costs ls -l two requests per file
 	Passthrough  bool   // let the kernel read complete cache files itself, where it may

@@ -93,6 +93,9 @@ func (f *FS) nodeOptions(direct bool) *fusefs.Options {
 	if direct {
 		o.DirectMountStrict = true
 		o.DirectMountFlags = unix.MS_NOSUID | unix.MS_NODEV
+		if f.o.NoExec {
+			o.DirectMountFlags |= unix.MS_NOEXEC
+		}
 		if !f.o.writableMount && !f.writable() {
 			o.DirectMountFlags |= unix.MS_RDONLY
 		}
@@ -100,6 +103,9 @@ func (f *FS) nodeOptions(direct bool) *fusefs.Options {
 	}
 	if !f.o.writableMount && !f.writable() {
 		o.Options = append(o.Options, "ro")
+	}
+	if f.o.NoExec {
+		o.Options = append(o.Options, "noexec")
 	}
 	return o
 }

@@ -111,12 +111,13 @@ func (s *server) wait(m *mountSpec) (readiness, error) {
 	return r, nil
 }
 
-// stay returns when the mount is gone: the user has had enough (ctx), or someone unmounted it.
-func (s *server) stay(ctx context.Context) {
+// stay returns when the mount is gone: the user has had enough (ctx), or someone unmounted it. It calls leaving before it ends the mount.
+func (s *server) stay(ctx context.Context, leaving func()) {
 	select {
 	case <-ctx.Done():
 	case <-s.ended:
 	}
+	leaving()
 	s.stop()
 }
 

@@ -96,7 +96,7 @@ func (a *app) mountSources(l *loaded, args []string, sources []sourceSpec, dir s
 	}
 	if foreground {
 		a.say("mounted at " + m.Dir + "; Ctrl-C unmounts")
-		s.stay(ctx)
+		attend(ctx, s, m)
 	}
 	if r.Partial {
 		return statusError(exitPartial)

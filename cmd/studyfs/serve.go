@@ -172,7 +172,7 @@ func (m *mountServer) mount() error {
 		trees = append(trees, t)
 	}
 	f, err := fs.New(fs.Options{
-		Dir: m.spec.Dir, FsName: m.spec.fsName(), Trees: trees, AllowOther: m.spec.AllowOther,
+		Dir: m.spec.Dir, FsName: m.spec.fsName(), Trees: trees, AllowOther: m.spec.AllowOther, NoExec: m.spec.NoExec,
 		Passthrough: !m.spec.NoPassthrough, CacheDir: m.spec.CacheDir,
 		XAttrs: writes, // they cost ls -l two requests per file
 		Opened: m.opener(),
