@@ -14,7 +14,11 @@ import (
 )
 
 func (a *app) configCommand() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "check or show the configuration", Args: atMost(0), RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{
+		Use: "config", Short: "check or show the configuration", Args: atMost(0),
+		Example: "  studyfs config check\n  studyfs config show --origin",
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
 	var checkJSON, showJSON, origin bool
 	check := &cobra.Command{
 		Use: "check", Short: "list all mistakes of the configuration", Args: atMost(0),
