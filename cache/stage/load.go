@@ -1,10 +1,7 @@
 package stage
 
 import (
-	"cmp"
 	"errors"
-	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -62,6 +59,7 @@ type loader struct {
 	scrubs   map[ID]bool   // what was made to be sent in the place of files
 	sidecars map[ID]bool   // items that have one
 	left     int           // what could not be encrypted
+	believed int           // labels and sidecars that knew more than the journal
 }
 
 // closed reports whether the journal is whole and ended with Close. Then it alone tells all, which is many times faster than to look at each
@@ -207,6 +205,9 @@ func (l *loader) quarantine(name string) {
 
 // label reads the label of a file. One that cannot be understood is left where it is.
 func (l *loader) label(id ID) {
+	if l.unchanged(id) {
+		return
+	}
 	raw, err := l.s.disk.readLabel(fileName(id))
 	if err == nil && len(raw) == 0 || l.outdated(id, raw) {
 		return
@@ -220,6 +221,17 @@ func (l *loader) label(id ID) {
 		return
 	}
 	l.believe(id, r)
+}
+
+// unchanged reports whether nobody has written to a file since it was sealed as the journal says: its label can only say the same, or less.
+// Of a damaged journal it can say more.
+func (l *loader) unchanged(id ID) bool {
+	it := l.s.items[id]
+	if it == nil || it.sealed == nil || len(l.log.damage) > 0 {
+		return false
+	}
+	seen, err := l.s.lookItem(it)
+	return err == nil && seen.mark == *it.sealed
 }
 
 // outdated reports whether the journal knows more of an item than its label, which need not be understood then: after a kill, that is nearly
@@ -246,6 +258,7 @@ func (l *loader) believe(id ID, r numbered) {
 	if at, gone := l.ended[id]; gone && at >= seq {
 		return // settle removes both
 	}
+	l.believed++
 	if at, had := l.last[id]; had && at > seq { // of the same number, the journal is older: this was written after that record
 		if it := l.s.items[id]; it != nil && it.sealed == nil { // the record that said so is lost
 			it.sealed, it.epoch = r.Item.Sealed, r.Item.Epoch
@@ -352,46 +365,6 @@ func (l *loader) place(it *item) {
 	s.enqueue(it)
 }
 
-// begin makes the journal ready to be written: anew, or if there is no room for that, where the old one ends.
-func (l *loader) begin(raw []byte) error {
-	j := l.s.journal
-	if len(l.log.damage) > 0 {
-		l.s.log.Error("the journal of the stage was damaged; it was rebuilt from the staged files, and what may be outdated is parked", "gaps", len(l.log.damage))
-		name := fmt.Sprintf("%s/%s-%d", quarantineDir, journalName, l.seq)
-		if l.s.disk.replace(name, l.s.disk.keys.aside(raw)) != nil {
-			if err := l.s.disk.rename(journalName, name); err != nil {
-				return err
-			}
-		}
-	}
-	if keys := l.s.disk.keys; (keys == nil || !keys.clear) && l.closed() && len(l.log.records) < 3*(len(l.s.items)+len(l.s.memory.byName)) { // most of it is worth keeping
-		return l.goOn()
-	}
-	_, err := j.rotate()
-	if err == nil {
-		return l.locked()
-	}
-	if len(l.log.damage) > 0 || !full(err) {
-		return err
-	}
-	l.s.log.Warn("no room to write the journal of the stage anew; going on with the old one", slog.String("err", cause(err)))
-	return l.goOn()
-}
-
-// goOn lets the old journal be written on.
-func (l *loader) goOn() error {
-	j := l.s.journal
-	f, err := l.s.disk.open(journalName, false)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(l.s.disk.truncate(journalName, f, int64(l.log.valid)), l.s.disk.syncDir("")); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	j.file, j.size, j.allocated, j.live = f, int64(l.log.valid), int64(l.log.valid), int64(l.log.valid)
-	return nil
-}
-
 func sortedItems(items map[ID]*item) []*item {
 	out := make([]*item, 0, len(items))
 	for _, it := range items {
@@ -399,41 +372,6 @@ func sortedItems(items map[ID]*item) []*item {
 	}
 	slices.SortFunc(out, func(a, b *item) int { return int(int64(a.id) - int64(b.id)) })
 	return out
-}
-
-// snapshot is all that is worth keeping, as the records of a new journal. What is slow about it happens while others go on.
-func (s *Stage) snapshot() ([]byte, uint64) {
-	s.mu.Lock()
-	seq := s.journal.take()
-	all := make([]record, 0, 1+len(s.items)+len(s.memory.byName))
-	all = append(all, record{Kind: kindNext, ID: s.nextID})
-	for _, it := range s.items {
-		if it.gone {
-			all = append(all, record{Kind: kindDrop, ID: it.id}) // its files are being removed
-			continue
-		}
-		all = append(all, record{Kind: kindPut, ID: it.id, Item: it.record()})
-	}
-	slices.SortFunc(all[1:], func(a, b record) int { return cmp.Compare(a.ID, b.ID) })
-	for name, k := range s.memory.byName {
-		all = append(all, record{Kind: kindRemember, Known: k.record(name)})
-	}
-	if s.closed {
-		all = append(all, record{Kind: kindClosed})
-	}
-	upTo := seq + uint64(len(all))
-	s.journal.advance(upTo)
-	s.mu.Unlock()
-	var b []byte
-	for i, r := range all {
-		raw, err := s.disk.keys.encode(r, b, seq+uint64(i)+1, upTo) // all of it is synced before it gets its name
-		if err != nil {
-			s.log.Error("something of the stage does not fit into its journal", "err", err)
-			raw, _ = s.disk.keys.encode(record{Kind: kindNext}, b, seq+uint64(i)+1, upTo) // it fits; a missing number would look like damage
-		}
-		b = raw
-	}
-	return b, upTo
 }
 
 // full reports whether a disk has no room.
