@@ -104,6 +104,15 @@ type Pager interface {
 	ListPage(ctx context.Context, dir, after string) (Page, error)
 }
 
+// Seeker is a Pager that can begin some of its pages after any key for the price of that one request, so that several can be asked for at
+// once.
+type Seeker interface {
+	Pager
+	// Seeks reports whether it can: with flat those of WalkPage, else those of ListPage. It asks nobody, and may find out more as pages
+	// come.
+	Seeks(flat bool) bool
+}
+
 // Counts is what a source has done so far. Counters only grow.
 type Counts struct {
 	List, Get, Head, Put, Delete, Other int64 // requests sent, retries counted each

@@ -150,7 +150,18 @@ func (l *lister) fetchDir(ctx context.Context, dir string) error {
 			l.markBig(dir)
 		}
 	}
-	for !whole {
+	if whole {
+		return nil
+	}
+	if done, err := l.spread(ctx, dir, after); done {
+		return err
+	}
+	return l.listOn(ctx, dir, after)
+}
+
+// listOn lists the children of dir after the child key after, one page after the other.
+func (l *lister) listOn(ctx context.Context, dir, after string) error {
+	for whole := false; !whole; {
 		if err := l.listPage(ctx, dir, after); err != nil {
 			return err
 		}

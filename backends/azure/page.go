@@ -79,6 +79,9 @@ func (s *Source) ListPage(ctx context.Context, dir, after string) (backends.Page
 	return backends.Page{Entries: behind(all, after)}, err
 }
 
+// Seeks is true of flat pages once that was proven.
+func (s *Source) Seeks(flat bool) bool { return flat && s.know() == anywhere }
+
 func (s *Source) know() begins {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -34,7 +34,7 @@ type Source struct {
 
 var (
 	_ backends.Source   = (*Source)(nil)
-	_ backends.Pager    = (*Source)(nil)
+	_ backends.Seeker   = (*Source)(nil)
 	_ backends.Reporter = (*Source)(nil)
 )
 

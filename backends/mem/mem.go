@@ -63,7 +63,7 @@ type stored struct {
 
 var (
 	_ backends.Source   = (*Source)(nil)
-	_ backends.Pager    = (*Source)(nil)
+	_ backends.Seeker   = (*Source)(nil)
 	_ backends.Reporter = (*Source)(nil)
 )
 
@@ -204,6 +204,9 @@ func (s *Source) ListPage(ctx context.Context, dir, after string) (backends.Page
 	}
 	return s.page(dir, after, false, s.pageSize), nil
 }
+
+// Seeks is true.
+func (s *Source) Seeks(bool) bool { return true }
 
 // page collects up to limit keys below dir that come after a key.
 func (s *Source) page(dir, after string, flat bool, limit int) (p backends.Page) {

@@ -35,6 +35,9 @@ func (s *Source) ListPage(ctx context.Context, dir, after string) (backends.Page
 	return s.page(ctx, dir, after, "/")
 }
 
+// Seeks is true: S3 begins after any key.
+func (s *Source) Seeks(bool) bool { return true }
+
 func (s *Source) page(ctx context.Context, dir, after, delimiter string) (page backends.Page, err error) {
 	in := &s3.ListObjectsV2Input{Prefix: aws.String(s.prefix(dir)), MaxKeys: aws.Int32(int32(s.o.PageSize))} //nolint:gosec // at most 1,000
 	if delimiter != "" {
@@ -75,7 +78,7 @@ func (s *Source) lines(ctx context.Context, in *s3.ListObjectsV2Input) (keys []l
 	if s.wantsAttributes() {
 		in.OptionalObjectAttributes = []types.OptionalObjectAttributes{types.OptionalObjectAttributesRestoreStatus}
 	}
-	out, err := s.api().ListObjectsV2(ctx, in)
+	out, err := s.api().ListObjectsV2(ctx, in, quickly)
 	if err != nil {
 		if in.OptionalObjectAttributes != nil && unknownAttribute(err) {
 			s.withoutAttributes()

@@ -37,7 +37,7 @@ type Source struct {
 
 var (
 	_ backends.Source = (*Source)(nil)
-	_ backends.Pager  = (*Source)(nil)
+	_ backends.Seeker = (*Source)(nil)
 )
 
 // Open makes ready to read. With a region given, by Options, profile or environment, it sends nothing; else it asks for the region with one

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"studyfs/backends"
+	"studyfs/cache"
 	"studyfs/cmd/studyfs/audit"
 )
 
@@ -58,20 +59,15 @@ func (w *restoreWalk) start(ctx context.Context, name string) error {
 
 // pages walks a source that lists a whole subtree in pages: a request for a thousand files.
 func (w *restoreWalk) pages(ctx context.Context, pager backends.Pager, name string) error {
-	for after, more := "", true; more; {
-		page, err := pager.WalkPage(ctx, name, after)
-		if err != nil {
-			return err
-		}
-		w.noted(page.Entries...)
-		for _, e := range page.Entries {
+	return cache.Walk(ctx, pager, name, func(entries []backends.Entry) error {
+		w.noted(entries...)
+		for _, e := range entries {
 			if err := w.take(ctx, e, true); err != nil {
 				return err
 			}
 		}
-		after, more = page.Last, page.More
-	}
-	return nil
+		return nil
+	})
 }
 
 // folders walks a source that lists one folder at a time.

@@ -105,6 +105,15 @@ func TestListingOf2000Files(t *testing.T) {
 	within(t, srv, 3, 0, 0)
 }
 
+// A large folder costs few requests more than it has pages, although they are sent at once.
+func TestListingOf20000Files(t *testing.T) {
+	srv, dir := mount(t, many("d/file-%05d", 20_000))
+	if n := readNames(t, filepath.Join(dir, "d")); n != 20_000 {
+		t.Fatal(n)
+	}
+	within(t, srv, 20*6/5+20, 0, 0)
+}
+
 func TestFindOverABIDSTree(t *testing.T) {
 	srv, dir := mount(t, harness.Collect(t, "", sample.BIDS(sample.Options{})))
 	entries, dirs := 0, 0
