@@ -51,6 +51,8 @@ type config struct {
 	NoPassthrough bool     `toml:"no-passthrough" help:"do not hand complete files to the kernel"`
 	NoExec        bool     `toml:"no-exec" flag:"hidden" help:"run no programs that lie in the mount (noexec of fstab)"`
 
+	HTTP pageAddress `toml:"http" help:"show the mount in a browser of this machine: 127.0.0.1:0 is any free port (default: off); studyfs status tells the page's address"`
+
 	Source map[string]sourceConfig `toml:"source"`
 }
 
@@ -276,6 +278,9 @@ func decode(text []byte, c *config) error {
 		line, column := wrong.Position()
 		return fmt.Errorf("line %d, column %d: %s", line, column, strings.TrimPrefix(wrong.Error(), "toml: "))
 	case err != nil:
+		return err
+	}
+	if err := c.HTTP.check(); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Source)) {

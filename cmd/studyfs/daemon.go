@@ -31,6 +31,7 @@ type readiness struct {
 	Failure *failure `json:"failure,omitempty"`
 	Notices []string `json:"notices,omitempty"`
 	Partial bool     `json:"partial,omitempty"` // mounted, but not every source answered
+	Page    string   `json:"page,omitempty"`    // address of the live page; it is a secret
 }
 
 // server is a serving process as the one that started it sees it. Every mount has one: a process must not use a file

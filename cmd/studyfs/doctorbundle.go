@@ -186,10 +186,10 @@ func plainWord(s string) bool {
 func bareStatus(mounts []mountStatus, known labels) statusReport {
 	for i := range mounts {
 		m := &mounts[i]
-		m.Dir, m.Log = known.of("mount", m.Dir), ""
+		m.Dir, m.Log, m.Page = known.of("mount", m.Dir), "", ""
 		for j := range m.Sources {
 			s := &m.Sources[j]
-			s.Name, s.URL, s.Dir, s.Fetching = known.of("source", s.Name), hidden, m.Dir, nil
+			s.ID, s.Name, s.URL, s.Dir, s.Fetching = "", known.of("source", s.Name), hidden, m.Dir, nil
 			s.AtRest.Key, s.Uploads.Paused = "", bareWord(s.Uploads.Paused)
 			for k := range s.Errors {
 				s.Errors[k] = failure{What: hidden, Why: harmlessCause(s.Errors[k].Why), Code: s.Errors[k].Code}

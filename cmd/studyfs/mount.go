@@ -158,6 +158,7 @@ func (a *app) bringUp(ctx context.Context, m *mountSpec) (*server, readiness, er
 		return nil, r, err
 	}
 	a.sayAll(r.Notices)
+	a.sayPage(r.Page)
 	return s, r, nil
 }
 

@@ -27,6 +27,8 @@ type mountSpec struct {
 	NoExec        bool       `json:"no_exec,omitempty"`
 	Timeouts      timeouts   `json:"timeouts"`
 
+	HTTP pageAddress `json:"http,omitempty"` // "": no live page
+
 	AuditDays int `json:"audit_days,omitempty"` // 0: the log's default
 
 	RemoveDir bool `json:"remove_dir"` // it was made for this mount
@@ -99,7 +101,7 @@ func (l *loaded) newMountSpec(dir string, sources []sourceSpec) (*mountSpec, err
 		Dir: dir, Sources: sources, Folders: len(sources) > 1,
 		CacheDir: p.cache, StateDir: p.state, RuntimeDir: p.runtime,
 		CacheSize: int64(l.Cache.Size), Memory: int64(l.Memory), ReadAhead: l.ReadAhead, LogLevel: slog.Level(l.Log.Level),
-		AuditDays: l.Audit.KeepDays, AllowOther: l.AllowOther, NoPassthrough: l.NoPassthrough, NoExec: l.NoExec,
+		AuditDays: l.Audit.KeepDays, AllowOther: l.AllowOther, NoPassthrough: l.NoPassthrough, NoExec: l.NoExec, HTTP: l.HTTP,
 		Timeouts: timeouts{
 			Dial: time.Duration(l.Timeout.Dial), Answer: time.Duration(l.Timeout.Answer),
 			Progress: time.Duration(l.Timeout.Progress), Retry: time.Duration(l.Timeout.Retry),

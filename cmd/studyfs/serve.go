@@ -20,6 +20,7 @@ import (
 	"studyfs/backends"
 	"studyfs/cache"
 	"studyfs/cmd/studyfs/audit"
+	"studyfs/cmd/studyfs/livepage"
 	"studyfs/fs"
 )
 
@@ -103,6 +104,7 @@ type mountServer struct {
 	cache   *cache.Cache
 	fs      atomic.Pointer[fs.FS]
 	control *control
+	page    *livepage.Server // nil where nobody asked for one
 }
 
 // open does everything up to the point where the mount can be used. The sources are asked before anything is mounted,
@@ -111,6 +113,9 @@ func (m *mountServer) open(ctx context.Context) (readiness, error) {
 	var r readiness
 	var err error
 	var notice string
+	if err := m.listenPage(ctx); err != nil {
+		return r, err
+	}
 	if m.audit, notice, err = openAudit(m.spec.places(), m.spec.Dir, m.spec.AuditDays, m.spec.Sources); err != nil {
 		return r, err
 	}
@@ -146,6 +151,10 @@ func (m *mountServer) open(ctx context.Context) (readiness, error) {
 	}
 	if m.control, err = listenControl(m); err != nil {
 		return r, &failure{What: "control socket", Why: lastCause(err), Do: "choose another place with --state-dir", Code: exitCannotCreate}
+	}
+	if m.page != nil {
+		m.page.Serve()
+		r.Page = m.page.URL()
 	}
 	return r, nil
 }
@@ -210,6 +219,7 @@ func (m *mountServer) run(ctx context.Context) {
 // close takes the mount away and saves what later mounts can use. It works after a failed open, too.
 func (m *mountServer) close(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
+	m.closePage(ctx)
 	if m.control != nil {
 		m.control.endJobs()
 	}

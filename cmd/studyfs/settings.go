@@ -129,6 +129,8 @@ func (s setting) kind() string {
 		return "time"
 	case nameList:
 		return "names"
+	case pageAddress:
+		return "address"
 	}
 	return "string"
 }

@@ -31,6 +31,8 @@ func sampleOf(s setting) string {
 		return "7MiB"
 	case "time":
 		return "7s"
+	case "address":
+		return "127.0.0.1:7"
 	}
 	if s.path == "owner" {
 		return "123456789012"

@@ -33,9 +33,11 @@ type mountStatus struct {
 	Memory      memoryStatus      `json:"memory"`
 	Sources     []sourceStatus    `json:"sources"`
 	Log         string            `json:"log,omitempty"`
+	Page        string            `json:"page,omitempty"` // address of the live page; whoever has it can use it
 }
 
 type sourceStatus struct {
+	ID          string            `json:"id"` // a hash of where it is
 	Name        string            `json:"name"`
 	Kind        string            `json:"kind"`
 	URL         string            `json:"url"`
@@ -182,6 +184,9 @@ func (m *mountServer) status() *mountStatus {
 	st := &mountStatus{Dir: m.spec.Dir, PID: os.Getpid(), Started: m.started.UTC(), ReadOnly: true, Log: m.spec.Log}
 	st.Passthrough.On, st.Passthrough.Why = m.fs.Load().Passthrough()
 	st.Memory.InUse, st.Memory.Limit = m.cache.Memory()
+	if m.page != nil {
+		st.Page = m.page.URL()
+	}
 	for _, s := range m.sources {
 		one := s.status()
 		st.ReadOnly = st.ReadOnly && one.ReadOnly
@@ -206,7 +211,7 @@ func (p passthroughStatus) of(s sourceSpec) passthroughStatus {
 }
 
 func (s *liveSource) status() sourceStatus {
-	st := sourceStatus{Name: s.spec.Name, Kind: s.spec.Kind, URL: s.spec.url(), ReadOnly: true, Errors: []failure{}}
+	st := sourceStatus{ID: s.spec.id(), Name: s.spec.Name, Kind: s.spec.Kind, URL: s.spec.url(), ReadOnly: true, Errors: []failure{}}
 	trouble := s.trouble
 	if s.remote != nil {
 		n := s.remote.Counts()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,12 +16,15 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"studyfs/backends/beiwe"
+	"studyfs/cmd/studyfs/livepage"
 )
 
 const watchEvery = time.Second
 
 func (a *app) statusCommand() *cobra.Command {
-	var asJSON, watch bool
+	var show shownStatus
 	c := &cobra.Command{
 		Use: "status [DIR|PATH]", Short: "show the mounts, or what is known of one file", Args: atMost(1), ValidArgsFunction: a.completeMounts,
 		Long: "Shows all mounts of this user, the one at DIR, or what is known of the file at PATH: whether it is on the\n" +
@@ -31,26 +35,48 @@ func (a *app) statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			show := func() error { return a.showStatus(p, args, asJSON) }
-			if watch {
-				return a.watch(show)
+			show.args = args
+			if show.json && show.metrics || show.metrics && len(args) > 0 {
+				return usagef("status: --metrics tells of all mounts, in a format of its own: it takes no DIR, no PATH and no --json")
 			}
-			return show()
+			if show.watch {
+				return a.watchStatus(p, show)
+			}
+			return a.showStatus(a.out, p, show)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON (\"schema\": 1; fields may be added)")
-	c.Flags().BoolVar(&watch, "watch", false, "show it anew every second until Ctrl-C")
+	c.Flags().BoolVar(&show.json, "json", false, "print JSON (\"schema\": 1; fields may be added)")
+	c.Flags().BoolVar(&show.watch, "watch", false, "show it anew every second until Ctrl-C, which is no error: in place on a terminal, else one after the other")
+	c.Flags().BoolVar(&show.metrics, "metrics", false, "print the figures of all mounts in the text format of Prometheus, without names")
 	return c
 }
 
-func (a *app) watch(show func() error) error {
+// shownStatus is what somebody wants to see of the mounts.
+type shownStatus struct {
+	args    []string
+	json    bool
+	metrics bool
+	watch   bool
+}
+
+// watchStatus shows it again and again. Each time is written at once, so that a terminal does not flicker.
+func (a *app) watchStatus(p places, what shownStatus) error {
 	ctx, release := interruptible()
 	defer release()
+	f, ok := a.out.(*os.File)
+	isTerminal := ok && term.IsTerminal(int(f.Fd()))
+	clean := "\x1b[2J"
 	for {
-		if f, ok := a.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-			fmt.Fprint(a.out, "\x1b[H\x1b[2J") //nolint:errcheck // a terminal
+		var b bytes.Buffer
+		if err := a.showStatus(&b, p, what); err != nil {
+			return err
 		}
-		if err := show(); err != nil {
+		text := b.String()
+		if isTerminal {
+			text = clean + inPlace(text)
+			clean = ""
+		}
+		if _, err := io.WriteString(a.out, text); err != nil {
 			return err
 		}
 		select {
@@ -61,17 +87,25 @@ func (a *app) watch(show func() error) error {
 	}
 }
 
-func (a *app) showStatus(p places, args []string, asJSON bool) error {
-	if len(args) == 0 {
-		report := statusReport{Schema: statusSchema, Mounts: allMounts(p)}
-		if asJSON {
-			return printJSON(a.out, report)
-		}
-		if len(report.Mounts) == 0 {
-			a.say("nothing is mounted")
-		}
-		return printMounts(a.out, report.Mounts)
+// inPlace is a text that is written over an earlier one: what is left of that is cleared, line by line.
+func inPlace(text string) string {
+	return "\x1b[H" + strings.ReplaceAll(text, "\n", "\x1b[K\n") + "\x1b[J"
+}
+
+// printMetrics prints the figures of mounts.
+func printMetrics(w io.Writer, mounts []mountStatus) error {
+	views := make([]livepage.View, len(mounts))
+	for i := range mounts {
+		views[i] = viewOf(&mounts[i])
 	}
+	return livepage.WriteMetrics(w, views)
+}
+
+func (a *app) showStatus(w io.Writer, p places, what shownStatus) error {
+	if len(what.args) == 0 {
+		return a.showAll(w, allMounts(p), what)
+	}
+	args, asJSON := what.args, what.json
 	socket, below, err := findMountOf(p, args[0])
 	if err != nil {
 		return err
@@ -82,18 +116,34 @@ func (a *app) showStatus(p places, args []string, asJSON bool) error {
 			return noMount(p, args[0], err)
 		}
 		if asJSON {
-			return printJSON(a.out, statusReport{Schema: statusSchema, Mounts: []mountStatus{*r.Mount}})
+			return printJSON(w, statusReport{Schema: statusSchema, Mounts: []mountStatus{*r.Mount}})
 		}
-		return printMounts(a.out, []mountStatus{*r.Mount})
+		return printMounts(w, []mountStatus{*r.Mount})
 	}
 	r, err := ask(context.Background(), socket, request{Op: "stat", Path: below})
 	if err != nil || r.Object == nil {
 		return noMount(p, args[0], err)
 	}
 	if asJSON {
-		return printJSON(a.out, r.Object)
+		return printJSON(w, r.Object)
 	}
-	return printObject(a.out, r.Object)
+	return printObject(w, r.Object)
+}
+
+// showAll shows all mounts.
+func (a *app) showAll(w io.Writer, mounts []mountStatus, what shownStatus) error {
+	switch {
+	case what.metrics:
+		return printMetrics(w, mounts)
+	case what.json:
+		return printJSON(w, statusReport{Schema: statusSchema, Mounts: mounts})
+	case len(mounts) > 0:
+	case what.watch: // in the place of what is to come
+		fmt.Fprintln(w, "nothing is mounted") //nolint:errcheck // it is kept in memory
+	default:
+		a.say("nothing is mounted")
+	}
+	return printMounts(w, mounts)
 }
 
 // allMounts asks every serving process of this user.
@@ -183,9 +233,7 @@ func printMounts(w io.Writer, mounts []mountStatus) error {
 			humanBytes(m.Sources[0].Cache.Limit), pass, hiddenNote(m)); err != nil {
 			return err
 		}
-		if m.Log != "" {
-			fmt.Fprintf(w, "  log: %s\n", m.Log) //nolint:errcheck // said already
-		}
+		printPlaces(w, m)
 		for _, s := range m.Sources {
 			printAtRest(w, s)
 			printFetching(w, s)
@@ -193,6 +241,16 @@ func printMounts(w io.Writer, mounts []mountStatus) error {
 		}
 	}
 	return nil
+}
+
+// printPlaces tells where a mount's log and its page are.
+func printPlaces(w io.Writer, m mountStatus) {
+	if m.Log != "" {
+		fmt.Fprintf(w, "  log: %s\n", m.Log) //nolint:errcheck // said already
+	}
+	if m.Page != "" {
+		fmt.Fprintf(w, "  live page: %s (a key to it: do not pass it on)\n", m.Page) //nolint:errcheck // said already
+	}
 }
 
 // printAtRest tells of a source whose cache is encrypted where the key is.
@@ -205,17 +263,21 @@ func printAtRest(w io.Writer, s sourceStatus) {
 // printFetching tells how far fetches are that take long.
 func printFetching(w io.Writer, s sourceStatus) {
 	for _, f := range s.Fetching {
-		of := ""
-		if f.Expected > 0 {
-			of = " of about " + humanBytes(f.Expected)
-		}
-		what := "fetching "
-		if f.Ahead {
-			what = "fetching ahead "
-		}
-		fmt.Fprintf(w, "  %s%s of %s to %s: %d files, %s%s, for %s\n", what, strings.Join(f.Streams, ", "), f.From, f.To, //nolint:errcheck // said already
-			f.Objects, humanBytes(f.Bytes), of, time.Duration(f.Seconds*float64(time.Second)).Round(time.Second))
+		fmt.Fprintf(w, "  %s\n", fetchingLine(f)) //nolint:errcheck // said already
 	}
+}
+
+func fetchingLine(f beiwe.Progress) string {
+	of := ""
+	if f.Expected > 0 {
+		of = " of about " + humanBytes(f.Expected)
+	}
+	what := "fetching "
+	if f.Ahead {
+		what = "fetching ahead "
+	}
+	return fmt.Sprintf("%s%s of %s to %s: %d files, %s%s, for %s", what, strings.Join(f.Streams, ", "), f.From, f.To,
+		f.Objects, humanBytes(f.Bytes), of, time.Duration(f.Seconds*float64(time.Second)).Round(time.Second))
 }
 
 // printUploads tells how a source is written to and what is on its way there.
