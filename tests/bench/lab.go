@@ -62,6 +62,10 @@ func (l *lab) close() {
 	if l.store != nil {
 		l.store.Close()
 	}
+	if l.o.keep {
+		fmt.Fprintf(l.progress, "kept: %s\n", l.tmp)
+		return
+	}
 	os.RemoveAll(l.tmp)
 }
 

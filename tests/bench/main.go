@@ -38,6 +38,7 @@ type options struct {
 	program string // studyfs, "" to build it
 	noPeers bool
 	noDrop  bool
+	keep    bool
 	command string
 }
 
@@ -70,10 +71,11 @@ func parse(args []string, to io.Writer) (o options, err error) {
 	only := flags.String("only", "", "only workloads whose group and name match this regular expression")
 	flags.IntVar(&o.runs, "runs", 0, "runs of each workload (default: 1 of quick, else 5)")
 	flags.StringVar(&o.out, "out", filepath.Join(root(), "docs"), "where to write benchmarks.json, the table in benchmarks.md and the charts")
-	flags.DurationVar(&o.budget, "budget", 0, "no run begins after so long (default: 4m, 12m, 60m less two)")
+	flags.DurationVar(&o.budget, "budget", 0, "no run begins after so long (default: 3m of quick, 11m of medium, 57m of full)")
 	flags.StringVar(&o.program, "program", os.Getenv("STUDYFS_TEST_PROGRAM"), "studyfs, built before")
 	flags.BoolVar(&o.noPeers, "no-peers", false, "only studyfs and the references")
 	flags.BoolVar(&o.noDrop, "keep-caches", false, "do not drop the kernel's caches: what is printed is not cold")
+	flags.BoolVar(&o.keep, "keep", false, "leave the homes of all mounts, with their logs, in the folder for temporary files")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -81,7 +83,7 @@ func parse(args []string, to io.Writer) (o options, err error) {
 	defaults, known := map[work.Size]struct {
 		runs   int
 		budget time.Duration
-	}{work.Quick: {1, 3 * time.Minute}, work.Medium: {5, 10 * time.Minute}, work.Full: {5, 57 * time.Minute}}[o.size]
+	}{work.Quick: {1, 3 * time.Minute}, work.Medium: {5, 11 * time.Minute}, work.Full: {5, 57 * time.Minute}}[o.size]
 	if !known || flags.NArg() > 0 {
 		return o, fmt.Errorf("--sizes is quick, medium or full, and there are no arguments: %s %v", o.size, flags.Args())
 	}

@@ -33,12 +33,18 @@ func (l *lab) measure(ctx context.Context, all []work.Workload) {
 			switch hot := slices.Contains(w.Steps, work.Hot); {
 			case hot && round == 0:
 				l.hot(ctx, w)
-			case !hot:
+			case !hot && (w.Rounds == 0 || round < w.Rounds):
 				l.fresh(ctx, w, round)
 			}
 		}
 	}
 }
+
+// What a subject did not do.
+var (
+	errNotTried = errors.New("not tried") // larger work than what it has failed in
+	errNoEnd    = errors.New("no end")    // in time
+)
 
 // time tells whether there is any left.
 func (l *lab) time(ctx context.Context) bool {
@@ -93,6 +99,12 @@ func (l *lab) fresh(ctx context.Context, w work.Workload, round int) {
 		name := names[(i+round)%len(names)]
 		if l.failed[key(w, name)] != "" || !l.time(ctx) {
 			continue
+		}
+		if before := w; w.After != "" {
+			if before.Name = w.After; l.failed[key(before, name)] != "" {
+				l.fail(w, w.Steps[0], name, fmt.Errorf("%w: see %s", errNotTried, w.After))
+				continue
+			}
 		}
 		if err := l.session(ctx, w, name); err != nil {
 			l.failed[key(w, name)] = err.Error()
@@ -158,10 +170,10 @@ func (p *place) leave() {
 	}
 }
 
-// end leaves and forgets what was kept.
-func (p *place) end() {
+// end leaves a place and, unless it is to be looked at, what was kept there.
+func (l *lab) end(p *place) {
 	p.leave()
-	if !harness.Mounted(p.at.Dir) { // else its files would be removed
+	if !l.o.keep && !harness.Mounted(p.at.Dir) { // else its files would be removed
 		os.RemoveAll(p.at.Home)
 	}
 }
@@ -172,7 +184,7 @@ func (l *lab) session(ctx context.Context, w work.Workload, name string) error {
 	if err != nil {
 		return err
 	}
-	defer p.end()
+	defer l.end(p)
 	l.drop()
 	err = l.store.Shape(w.Shape)
 	if err == nil {
@@ -181,6 +193,10 @@ func (l *lab) session(ctx context.Context, w work.Workload, name string) error {
 	for i, step := range w.Steps {
 		if name == bareGET && step != work.Cold {
 			return nil
+		}
+		if i > 0 && l.cell(w, work.Cold, "", name).Cut {
+			l.cell(w, step, "", name).Skipped = "the first pass did not end in time"
+			continue
 		}
 		if err == nil && i > 0 {
 			err = l.store.Shape(w.Shape) // which forgets the counts
@@ -206,7 +222,7 @@ func (l *lab) hot(ctx context.Context, w work.Workload) {
 	var places []*place
 	defer func() {
 		for _, p := range places {
-			p.end()
+			l.end(p)
 		}
 	}()
 	if err := l.store.Shape(w.Shape); err != nil {
@@ -242,18 +258,19 @@ func (l *lab) hot(ctx context.Context, w work.Workload) {
 	}
 }
 
-// heat does the work before, and once as it will be measured. It may take longer than what is measured.
+// heat does the work before, for as long as a run may take at all, and once as it will be measured.
 func (l *lab) heat(ctx context.Context, w work.Workload, p *place) error {
-	const longer = 3
 	t := p.target
-	t.Soft = longer * w.Limit
-	for _, op := range []work.Op{w.Warm, w.Op} {
-		if op == nil {
-			continue
-		}
-		if _, _, err := bounded(ctx, longer*w.Limit, op, t, p.mount); err != nil {
-			return fmt.Errorf("before: %w", err)
-		}
+	t.Soft = w.Limit
+	var err error
+	if w.Warm != nil {
+		_, _, err = bounded(ctx, 2*w.Limit, w.Warm, t, p.mount)
+	}
+	if err == nil {
+		_, _, err = bounded(ctx, w.Limit, w.Op, p.target, p.mount)
+	}
+	if err != nil {
+		return fmt.Errorf("before: %w", err)
 	}
 	return nil
 }
@@ -270,7 +287,7 @@ func bounded(ctx context.Context, limit time.Duration, op work.Op, t work.Target
 	done, err = op(ctx, t)
 	took = time.Since(start)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = fmt.Errorf("no end after %v", limit)
+		err = fmt.Errorf("%w after %v", errNoEnd, limit)
 	}
 	return done, took, err
 }
@@ -300,8 +317,11 @@ func (l *lab) once(ctx context.Context, w work.Workload, step work.Step, p *plac
 	}
 	seconds := took.Seconds()
 	if done.Bytes < done.All {
+		if done.Bytes == 0 {
+			return fmt.Errorf("nothing was read in %v", took.Round(time.Millisecond))
+		}
 		cell.Cut = true
-		seconds *= float64(done.All) / float64(max(1, done.Bytes))
+		seconds *= float64(done.All) / float64(done.Bytes)
 	}
 	cell.Seconds = append(cell.Seconds, seconds)
 	if p.subject != nil {
@@ -354,7 +374,8 @@ func unproven(w work.Workload, step work.Step, p *place, c store.Counts, done wo
 // fail notes why a subject takes no further part in a workload.
 func (l *lab) fail(w work.Workload, step work.Step, name string, err error) {
 	l.failed[key(w, name)] = err.Error()
-	l.cell(w, step, "", name).Failure = l.clean(err)
+	cell := l.cell(w, step, "", name)
+	cell.Failure, cell.Late = l.clean(err), errors.Is(err, errNoEnd) || errors.Is(err, errNotTried)
 	fmt.Fprintf(l.progress, "%s; %s; %s: failed: %v\n", w.Name, step, name, err)
 }
 

@@ -41,6 +41,7 @@ type Cell struct {
 	Seconds  []float64 `json:"seconds,omitempty"`
 	Cut      bool      `json:"cut,omitempty"` // the time ran out; seconds are what all of it would have taken at that pace
 	Failure  string    `json:"failure,omitempty"`
+	Late     bool      `json:"late,omitempty"`    // the failure is that it did not end in time
 	Refused  string    `json:"refused,omitempty"` // why the figures prove nothing; they are not printed
 	Skipped  string    `json:"skipped,omitempty"`
 	Requests []float64 `json:"requests,omitempty"`
@@ -76,7 +77,7 @@ func (c *Cell) good() bool {
 // Table writes all of the run in Markdown.
 func Table(run Run) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s, by `%s`. Seconds: median of the runs (least to most); runs in turn, each on a fresh mount with the caches empty unless the row says otherwise. "+
+	fmt.Fprintf(&b, "%s, %s, by `%s`. Seconds: median of the runs (least to most; how many); runs in turn, each on a fresh mount with the caches empty unless the row says otherwise. "+
 		"**▼**: studyfs is slower than a peer. ≈: the time ran out, and this is what all of it would have taken at that pace.\n", run.Date, run.Machine, run.Command)
 	b.WriteByte('\n')
 	for _, s := range run.Subjects {
@@ -161,6 +162,8 @@ func (c *Cell) text() string {
 		return ""
 	case c.Skipped != "":
 		return "skipped: " + plain(c.Skipped)
+	case c.Late:
+		return plain(c.Failure)
 	case c.Failure != "":
 		return "**failed**: " + plain(c.Failure)
 	case c.Refused != "":
@@ -177,7 +180,7 @@ func (c *Cell) text() string {
 	if len(c.Seconds) == 1 {
 		return text + " (one run)"
 	}
-	return fmt.Sprintf("%s (%s to %s)", text, figure(least), figure(most))
+	return fmt.Sprintf("%s (%s to %s; %d)", text, figure(least), figure(most), len(c.Seconds))
 }
 
 // plain is a message that fits a cell.

@@ -36,7 +36,7 @@ func sampleRun() Run {
 			}},
 			{Group: "Listings", Name: "`find` of 1,000 keys, flat", Step: "cold", Cells: map[string]*Cell{
 				"studyfs": {Seconds: []float64{1}, Refused: "not cold: 3 of 10 bytes came from the store"},
-				"rclone":  {Failure: "no end after 12s | of work"},
+				"rclone":  {Failure: "cannot | list"}, "s3fs": {Failure: "no end after 12s", Late: true},
 			}},
 		},
 	}
@@ -58,7 +58,7 @@ func TestTable(t *testing.T) {
 	if got != string(want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	for _, must := range []string{"**▼ 0.333**", "15.6", "**failed**", "refused: not cold", "≈ 14.0 (one run)"} {
+	for _, must := range []string{"**▼ 0.333**", "15.6", "**failed**", "refused: not cold", "| no end after 12s |", "≈ 14.0 (one run)"} {
 		if !strings.Contains(got, must) {
 			t.Errorf("no %q", must)
 		}

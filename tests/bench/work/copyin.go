@@ -16,8 +16,8 @@ import (
 // CopyIn is `cp -r` into an empty bucket, until all is stored. Beside it stands when cp had ended, which is not the same promise everywhere: studyfs
 // has synced the files by then, rclone has not, s3fs has stored them.
 func CopyIn(size Size) []Workload {
-	large := data.Spec{Bucket: "copied-large", Kind: data.Large, Count: 1, Size: pick[int64](size, 16*mib, 256*mib, gib)}
-	small := data.Spec{Bucket: "copied-small", Kind: data.Many, Count: pick(size, 50, 500, 2000), Size: 20 * kib}
+	large := data.Spec{Bucket: "copied-large", Kind: data.Large, Count: 1, Size: pick[int64](size, 16*mib, 64*mib, 256*mib)}
+	small := data.Spec{Bucket: "copied-small", Kind: data.Many, Count: pick(size, 50, 300, 1000), Size: 20 * kib}
 	return []Workload{
 		copyIn(fmt.Sprintf("one file of %s", sizeText(large.Size)), large, store.Shape{Latency: usual, Rate: gigabit}),
 		copyIn(fmt.Sprintf("%s files of 20 KiB", count(small)), small, store.Shape{Latency: usual}),

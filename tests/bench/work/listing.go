@@ -21,8 +21,11 @@ func Listing(size Size) []Workload {
 			set := data.Spec{Bucket: fmt.Sprintf("%s-%d", kind, n), Kind: kind, Count: n, Size: 1000}
 			for _, c := range commands(size, n) {
 				w := listing(set, c, delayed)
+				smaller := set
+				smaller.Count /= 10
+				w.After = listing(smaller, c, delayed).Name
 				if n == 1_000_000 {
-					w.Native = false
+					w.Native, w.Rounds = false, 1
 				}
 				all = append(all, w)
 			}
@@ -55,7 +58,7 @@ func listing(set data.Spec, command string, shape store.Shape) Workload {
 		w.Steps = []Step{Cold, Again}
 	}
 	if set.Count >= 1_000_000 {
-		w.Limit = 5 * time.Minute
+		w.Limit = 4 * time.Minute
 	}
 	w.Op = func(ctx context.Context, t Target) (Done, error) {
 		switch command {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"time"
 
 	"studyfs/tests/bench/data"
 	"studyfs/tests/bench/store"
@@ -60,7 +61,7 @@ func python(name string, set data.Spec, shape store.Shape, module, script string
 		return err
 	}
 	return Workload{
-		Group: "Programs", Name: name, Set: set, Shape: shape, Proof: Asked, Native: true, Prepare: prepare,
+		Group: "Programs", Name: name, Set: set, Shape: shape, Proof: Asked, Native: true, Prepare: prepare, Limit: time.Minute,
 		Op: func(ctx context.Context, t Target) (Done, error) {
 			got, err := execute(ctx, t.Dir, interpreter, "-c", script)
 			if err == nil && got.sum != want.sum {

@@ -22,9 +22,9 @@ func Small(size Size) []Workload {
 			row(count(many)+" of 20 KiB in order", many, delayed, inOrder))
 	}
 	all = append(all, row(count(many)+" of 20 KiB shuffled", many, delayed, shuffled))
-	all[0].Steps = []Step{Cold, Again, Restart}
-	all[0].Native = true
 	if size != Medium {
+		all[0].Steps, all[0].Native = []Step{Cold, Again, Restart}, true
+		all[0].Soft = pick(size, 0, 0, patient) // what has not been read once cannot be read again
 		other := row(count(few)+" of 64 KiB in order, versitygw", few, delayed, inOrder)
 		other.Store, other.Bare = store.Gateway, false
 		all = append(all, other)

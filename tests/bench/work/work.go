@@ -2,6 +2,7 @@
 package work
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -74,6 +75,8 @@ type Workload struct {
 	Bare   bool     // also without a file system
 	Native bool     // also on a folder of this machine
 	Beside []string // subjects; nil is all
+	Rounds int      // runs at most; 0 is as many as are asked for
+	After  string   // the name of a workload: who failed in it is not asked to do this one
 	Soft   time.Duration
 	Limit  time.Duration // after which a run has failed
 }
@@ -108,20 +111,8 @@ func fill(w *Workload, size Size) {
 	if w.Steps == nil {
 		w.Steps = []Step{Cold}
 	}
-	soft, limit := 45*time.Second, 4*time.Minute
-	switch size {
-	case Quick:
-		soft, limit = 2*time.Second, 8*time.Second
-	case Medium:
-		soft, limit = 4*time.Second, 20*time.Second
-	case Full:
-	}
-	if w.Soft == 0 {
-		w.Soft = soft
-	}
-	if w.Limit == 0 {
-		w.Limit = limit
-	}
+	w.Soft = cmp.Or(w.Soft, pick(size, 2*time.Second, 1500*time.Millisecond, 5*time.Second))
+	w.Limit = cmp.Or(w.Limit, pick(size, 8*time.Second, 15*time.Second, time.Minute))
 }
 
 // pick returns the value for a size.
