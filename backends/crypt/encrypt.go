@@ -7,19 +7,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"sync"
 
 	"filippo.io/age"
+	"github.com/minio/crc64nvme"
 
 	"studyfs/backends"
 )
 
 // pieceRead is how much plaintext is read at once: chunks enough that reading, summing and encrypting keep each other busy.
 const pieceRead = 1 << 20
-
-func crcTable() *crc64.Table { return crc64.MakeTable(0x9a6c9329ac4bc9b5) }
 
 // cipherState is what a later try needs to go on with the same ciphertext. It is part of what Checkpoint is given.
 type cipherState struct {
@@ -76,7 +74,7 @@ func (c *ciphertext) reopen(ctx context.Context, spill Spill) bool {
 	if err != nil {
 		return false
 	}
-	h := crc64.New(crcTable())
+	h := crc64nvme.New()
 	n, err := io.Copy(h, io.NewSectionReader(f, 0, c.bytes()+1))
 	if err != nil || n != c.bytes() || h.Sum64() != c.state.CRC || ctx.Err() != nil {
 		f.Close(false) //nolint:errcheck // a new one takes its place
@@ -132,7 +130,7 @@ func copyBody(ctx context.Context, w io.Writer, r io.ReaderAt, u backends.Upload
 			}
 			return fmt.Errorf("%w: after %d of %d bytes", err, off+int64(max(n, 0)), u.Size)
 		}
-		sum = crc64.Update(sum, crcTable(), piece)
+		sum = crc64nvme.Update(sum, piece)
 		writing.Wait()
 		if failed != nil {
 			return fmt.Errorf("encrypt: %w", failed)
@@ -169,7 +167,7 @@ func (s *sumWriter) Write(p []byte) (int, error) {
 }
 
 func (s *sumWriter) flush() error {
-	s.sum = crc64.Update(s.sum, crcTable(), s.buf.Bytes())
+	s.sum = crc64nvme.Update(s.sum, s.buf.Bytes())
 	n, err := s.buf.WriteTo(s.w)
 	s.n += n
 	return err

@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"maps"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/minio/crc64nvme"
 	"golang.org/x/sys/unix"
 
 	"studyfs/backends"
@@ -105,8 +105,6 @@ func isImplied(root *os.Root, dir string) bool {
 	return err == nil
 }
 
-func crcTable() *crc64.Table { return crc64.MakeTable(0x9a6c9329ac4bc9b5) }
-
 // sumOf reads a file to its end.
 func sumOf(ctx context.Context, f *os.File) (sum uint64, size int64, err error) {
 	buf := make([]byte, pieceSize)
@@ -115,7 +113,7 @@ func sumOf(ctx context.Context, f *os.File) (sum uint64, size int64, err error) 
 			return 0, 0, err
 		}
 		n, err := f.ReadAt(buf, size)
-		sum = crc64.Update(sum, crcTable(), buf[:n])
+		sum = crc64nvme.Update(sum, buf[:n])
 		size += int64(n)
 		if errors.Is(err, io.EOF) {
 			return sum, size, nil

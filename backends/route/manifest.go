@@ -6,10 +6,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"strings"
 	"time"
+
+	"github.com/minio/crc64nvme"
 
 	"studyfs/backends"
 )
@@ -121,7 +122,7 @@ func (s *Source) writeManifest(ctx context.Context, i int, dir string, records [
 		}
 		_, err = w.Put(ctx, backends.Upload{
 			Name: name, Size: int64(len(text)), Old: old, Meta: map[string]string{metaBy: s.by},
-			CRC64NVME: crc64.Checksum(text, crc64.MakeTable(0x9a6c9329ac4bc9b5)),
+			CRC64NVME: crc64nvme.Checksum(text),
 		}, bytes.NewReader(text))
 		if !errors.Is(err, backends.ErrChanged) {
 			return err

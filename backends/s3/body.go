@@ -5,10 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"strings"
 	"sync"
+
+	"github.com/minio/crc64nvme"
 
 	"studyfs/backends"
 )
@@ -63,7 +64,7 @@ func (p *putting) sum(h io.Writer, off, n int64) error {
 const sumBuffer = 256 << 10
 
 func (p *putting) crc(off, n int64) (uint64, error) {
-	h := crc64.New(sums())
+	h := crc64nvme.New()
 	err := p.sum(h, off, n)
 	return h.Sum64(), err
 }
@@ -79,7 +80,7 @@ var errSum = errors.New("the bytes to be sent have another checksum than was tol
 
 // checked returns the MD5 of the whole body, and makes sure of its checksum on the way: for services that do not look at that.
 func (p *putting) checked() ([]byte, error) {
-	h, crc := md5.New(), crc64.New(sums()) //nolint:gosec // what ETags and Content-MD5 are
+	h, crc := md5.New(), crc64nvme.New() //nolint:gosec // what ETags and Content-MD5 are
 	if err := p.sum(io.MultiWriter(h, crc), 0, p.u.Size); err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"net/http"
 	"strings"
@@ -371,8 +370,6 @@ func answeredAt(m middleware.Metadata, now time.Time) time.Time {
 	}
 	return now
 }
-
-func sums() *crc64.Table { return crc64.MakeTable(0x9a6c9329ac4bc9b5) }
 
 func encodeSum(sum uint64) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, sum))

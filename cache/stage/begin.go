@@ -94,4 +94,3 @@ func (s *Stage) snapshot() ([]byte, uint64) {
 	}
 	return b, upTo
 }
-

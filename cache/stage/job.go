@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"slices"
 	"time"
+
+	"github.com/minio/crc64nvme"
 
 	"studyfs/backends"
 )
@@ -95,7 +96,7 @@ func (j *Job) fill() {
 	it := j.it
 	it.sent, it.why = 0, ""
 	if it.kind == Link && !it.undo {
-		sum := crc64.Checksum([]byte(it.target), crc64.MakeTable(nvme))
+		sum := crc64nvme.Checksum([]byte(it.target))
 		it.sum = &sum
 	}
 	if it.sum != nil {
@@ -170,22 +171,19 @@ func (s *Stage) prepareFile(j *Job) error {
 // errMoved says that a file was written to while it was looked at.
 var errMoved = errors.New("it is still being written")
 
-// nvme is the polynomial of CRC-64/NVME, reversed, as S3 has it.
-const nvme = 0x9a6c9329ac4bc9b5
-
 func sumOf(ctx context.Context, f *blob) (*uint64, error) {
 	l, err := f.look()
 	if err != nil {
 		return nil, err
 	}
-	table, buf := crc64.MakeTable(nvme), make([]byte, min(l.Size+1, 1<<20)) // one more, to see the end at once
+	buf := make([]byte, min(l.Size+1, 1<<20)) // one more, to see the end at once
 	var sum uint64
 	for off := int64(0); ; {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		n, err := f.ReadAt(buf, off)
-		sum = crc64.Update(sum, table, buf[:n])
+		sum = crc64nvme.Update(sum, buf[:n])
 		off += int64(n)
 		if errors.Is(err, io.EOF) {
 			return &sum, nil
