@@ -54,10 +54,10 @@ func (r *order) open(at, n int) (from, to int, jumped bool) {
 // across fetches whole small files before they are opened: where somebody reads 300 files of 64 KiB in order, 300 round trips become a few. It
 // is safe for concurrent use.
 type across struct {
-	s    *Store
-	most int
+	s *Store
 
 	mu   sync.Mutex // guards all below; only what is in memory is looked at under it
+	most int
 	dirs *simplelru.LRU[string, *follower]
 }
 
@@ -83,14 +83,27 @@ func newAcross(s *Store, most int) *across {
 	return &across{s: s, most: most, dirs: dirs}
 }
 
+// limit changes how many files are fetched ahead, for readers that are known, too.
+func (a *across) limit(most int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.most = most
+	for _, f := range a.dirs.Values() {
+		f.order.most = most
+	}
+}
+
 // opened notes that a file was opened and begins what should follow.
 func (a *across) opened(e backends.Entry) {
-	if a.most <= 0 || a.s.lister == nil {
+	if a.s.lister == nil {
 		return
 	}
 	dir, _ := backends.Split(e.Name)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.most <= 0 {
+		return
+	}
 	f, known := a.dirs.Get(dir)
 	if !known {
 		a.dirs.Add(dir, &follower{before: e.Name, order: order{most: a.most}})

@@ -310,6 +310,14 @@ func (s *Store) State(e backends.Entry) State {
 	return Remote
 }
 
+// SetFiles changes SourceOptions.Files, for readers that are at it, too. It is safe for concurrent use.
+func (s *Store) SetFiles(n int) {
+	if n == 0 {
+		n = defaultFiles
+	}
+	s.across.limit(n)
+}
+
 // Stats returns counters and gauges; cheap, never blocks on I/O.
 func (s *Store) Stats() Stats {
 	n := Stats{

@@ -81,6 +81,25 @@ func StaticFrom(k Key, path string, read func() (Key, error)) Credentials {
 // goroutine, never twice at once. Should it fail, requests fail with backends.ErrAuth from the end of the token on.
 func Renewed(k Key, read func() (Key, error)) Credentials { return Credentials{key: k, read: read} }
 
+// Rekey shows the key of c from now on, in the place of that which Options named. Requests that are under way end with the old one. After
+// an error, backends.ErrAuth, nothing has changed. It is safe for concurrent use.
+func (s *Source) Rekey(c Credentials) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.o.Credentials
+	s.o.Credentials = c
+	client, err := s.dial(c.key)
+	if err != nil {
+		s.o.Credentials = before
+		return err
+	}
+	s.client, s.looked, s.stamp = client, s.o.Now(), ""
+	if c.path != "" {
+		s.stamp = stampOf(c.path)
+	}
+	return nil
+}
+
 // rekeyEvery is how often the file that holds a key is looked at, while there are requests.
 const rekeyEvery = 2 * time.Second
 

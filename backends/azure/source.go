@@ -24,7 +24,7 @@ type Source struct {
 	hidden  hiddenKeys
 	marks   marks
 
-	mu      sync.Mutex // guards the fields below; a leaf but for the reading of a key file
+	mu      sync.Mutex // guards the fields below and o.Credentials; a leaf but for the reading of a key file
 	client  *container.Client
 	looked  time.Time // at the key file
 	stamp   string    // of the key file

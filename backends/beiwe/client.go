@@ -22,6 +22,7 @@ import (
 // client speaks HTTP with one server: keys in the body of a POST and nowhere else, no redirects, bounded silence.
 type client struct {
 	o    *Options
+	keys atomic.Pointer[keyPair]
 	http *http.Client
 
 	list, get, other, retries, bytesIn, bytesOut atomic.Int64
@@ -29,6 +30,9 @@ type client struct {
 	mu      sync.Mutex // guards trouble
 	trouble error
 }
+
+// keyPair is what opens the server.
+type keyPair struct{ access, secret backends.Secret }
 
 // ErrRedirect says that the server leads elsewhere, where the keys must not follow.
 var ErrRedirect = errors.New("the server redirects, which would send the keys elsewhere: give the address that it redirects to (https)")
@@ -49,10 +53,12 @@ func newClient(o *Options) *client {
 			DisableCompression:    true,              // there is none to be had
 		}
 	}
-	return &client{o: o, http: &http.Client{
+	c := &client{o: o, http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return ErrRedirect }, // a followed 307 posts the keys again, to whomever
 	}}
+	c.keys.Store(&keyPair{o.AccessKey, o.SecretKey})
+	return c
 }
 
 // call is one request to make.
@@ -112,7 +118,8 @@ func (c *client) request(ctx context.Context, q call) (*http.Request, error) {
 	if q.get {
 		return http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	}
-	form := url.Values{"access_key": {c.o.AccessKey.Reveal()}, "secret_key": {c.o.SecretKey.Reveal()}}
+	keys := c.keys.Load()
+	form := url.Values{"access_key": {keys.access.Reveal()}, "secret_key": {keys.secret.Reveal()}}
 	maps.Copy(form, q.form)
 	text := form.Encode()
 	c.bytesOut.Add(int64(len(text)))

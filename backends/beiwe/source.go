@@ -95,6 +95,10 @@ func (s *Source) Close() error {
 	return nil
 }
 
+// Rekey shows these keys from now on, in the place of those that Options named. They should be of the same account: what is known of the server is
+// what the old ones have shown. It is safe for concurrent use.
+func (s *Source) Rekey(access, secret backends.Secret) { s.client.keys.Store(&keyPair{access, secret}) }
+
 // Watch makes tell the one that is told of changes.
 func (s *Source) Watch(tell func(backends.Change)) {
 	s.mu.Lock()

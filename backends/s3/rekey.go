@@ -23,6 +23,20 @@ func StaticFrom(k Keys, path string, read func() (Keys, error)) Credentials {
 	return Credentials{keys: &k, path: path, read: read}
 }
 
+// Rekey signs with c from now on, in the place of the credentials that Options named. Requests that are under way end with the old ones. The
+// error is backends.ErrAuth where c leads to no keys; then nothing has changed. It is safe for concurrent use.
+func (s *Source) Rekey(ctx context.Context, c Credentials) error {
+	creds, _, err := c.resolve(ctx, s.o.Now)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.creds = creds
+	s.use(s.region)
+	return nil
+}
+
 func (k Keys) provider() aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(k.AccessKey, k.SecretKey.Reveal(), k.Token.Reveal())
 }

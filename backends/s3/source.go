@@ -19,9 +19,8 @@ import (
 
 // Source is a bucket, or what lies below a prefix of it. It is safe for concurrent use.
 type Source struct {
-	o     Options
-	creds aws.CredentialsProvider
-	wire  *transport
+	o    Options
+	wire *transport
 
 	retries atomic.Int64
 	hidden  hiddenKeys
@@ -29,6 +28,7 @@ type Source struct {
 
 	mu           sync.Mutex // guards the fields below; a leaf
 	client       *s3.Client
+	creds        aws.CredentialsProvider
 	region       string
 	moved        bool // the region was corrected once
 	noAttributes bool // the store does not know OptionalObjectAttributes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"studyfs/backends"
@@ -88,7 +89,7 @@ func (p *pace) parallel() int {
 
 // tap lets bytes through at a rate, over all bodies together, none at a burst. It is safe for concurrent use.
 type tap struct {
-	rate int64 // bytes a second; 0: no limit
+	rate atomic.Int64 // bytes a second; 0: no limit
 	now  func() time.Time
 
 	mu   sync.Mutex // guards free; a leaf
@@ -97,7 +98,7 @@ type tap struct {
 
 // sip is how much of a body goes through a tap at once: a body moves several times a second, even beside others, so that
 // nobody takes it for stuck.
-func (t *tap) sip() int { return int(min(64<<10, max(1<<10, t.rate/64))) }
+func (t *tap) sip() int { return int(min(64<<10, max(1<<10, t.rate.Load()/64))) }
 
 // pass waits until n more bytes may go.
 func (t *tap) pass(ctx context.Context, n int) error {
@@ -107,7 +108,9 @@ func (t *tap) pass(ctx context.Context, n int) error {
 		t.free = now
 	}
 	d := t.free.Sub(now)
-	t.free = t.free.Add(time.Duration(float64(n) / float64(t.rate) * float64(time.Second)))
+	if rate := t.rate.Load(); rate > 0 {
+		t.free = t.free.Add(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
+	}
 	t.mu.Unlock()
 	return wait(ctx, d)
 }
@@ -143,7 +146,7 @@ type body struct {
 func (b *body) ReadAt(p []byte, off int64) (n int, err error) {
 	for {
 		end := len(p)
-		if b.tap.rate > 0 {
+		if b.tap.rate.Load() > 0 {
 			end = min(end, n+b.tap.sip())
 			if err := b.tap.pass(b.ctx, end-n); err != nil {
 				return n, err

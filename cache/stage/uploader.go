@@ -103,8 +103,18 @@ type Uploader struct {
 // NewUploader returns an Uploader that does nothing before Run.
 func NewUploader(o UploaderOptions) *Uploader {
 	o.setDefaults()
-	return &Uploader{
-		o: o, pace: newPace(o.Parallel), tap: &tap{rate: o.Bandwidth, now: o.Now}, tries: map[ID]int{},
+	u := &Uploader{o: o, pace: newPace(o.Parallel), tap: &tap{now: o.Now}, tries: map[ID]int{}}
+	u.SetBandwidth(o.Bandwidth)
+	return u
+}
+
+// SetBandwidth changes how many bytes a second go out, all uploads together; 0 means no cap. It holds from the next few KiB on.
+func (u *Uploader) SetBandwidth(bytes int64) { u.tap.rate.Store(max(bytes, 0)) }
+
+// KeysChanged goes on with uploads that pause because the target refused the keys. A pause of any other reason stays.
+func (u *Uploader) KeysChanged() {
+	if u.o.Stage.Totals().Paused == authText {
+		u.o.Stage.Resume()
 	}
 }
 

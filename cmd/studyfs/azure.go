@@ -179,6 +179,7 @@ func (m *mountServer) connectAzure(s *liveSource) error {
 	if err != nil {
 		return err
 	}
+	s.rekey = m.rekeyAzure(remote)
 	near, end, err := decrypted(remote, s.spec, m.spec.places())
 	if err != nil {
 		return notDecrypted(s.spec, err)

@@ -24,7 +24,7 @@ func withoutJSON() map[string]string {
 		"studyfs uploads pause": acts, "studyfs uploads resume": acts, "studyfs uploads resolve": acts, "studyfs uploads drop": acts,
 		"studyfs mb": "prints TOML for the configuration", "studyfs export": acts, "studyfs cat": "prints a file", "studyfs cache wipe": acts,
 		"studyfs deid": acts, "studyfs deid undo": acts, "studyfs deid words": acts,
-		"studyfs setup": "asks; config show --json tells what it has written", "studyfs config keyring encrypt": acts, "studyfs config keyring decrypt": "prints the JSON in the keyring",
+		"studyfs auth": acts, "studyfs setup": "asks; config show --json tells what it has written", "studyfs config keyring encrypt": acts, "studyfs config keyring decrypt": "prints the JSON in the keyring",
 		"studyfs completion": "prints a script", "studyfs man": acts, "studyfs help": "for people",
 	}
 }

@@ -20,11 +20,12 @@ import (
 
 // request is what a client asks a serving process over its control socket: one line of JSON, answered by one.
 type request struct {
-	Op      string          `json:"op"` // status, stat, uploads, restore, umount
+	Op      string          `json:"op"` // status, stat, uploads, restore, rekey, umount
 	Path    string          `json:"path,omitempty"`
 	Force   bool            `json:"force,omitempty"`
 	Uploads *uploadsRequest `json:"uploads,omitempty"`
 	Restore *restoreRequest `json:"restore,omitempty"` // answered by several lines: how it gets on
+	Keys    *sourceSpec     `json:"keys,omitempty"`    // of rekey: the source, with the keys that it is to use from now on
 }
 
 type response struct {
@@ -33,7 +34,8 @@ type response struct {
 	Object  *objectStatus  `json:"object,omitempty"`
 	Uploads []stageReport  `json:"uploads,omitempty"`
 	Restore *restoreReport `json:"restore,omitempty"`
-	Left    *leftover      `json:"left,omitempty"` // after an umount, in a second answer: what is not uploaded
+	Taken   int            `json:"taken,omitempty"` // how many sources have taken the keys
+	Left    *leftover      `json:"left,omitempty"`  // after an umount, in a second answer: what is not uploaded
 }
 
 const (
@@ -157,6 +159,15 @@ func (c *control) answer(q request) response {
 			return response{Failure: asFailure(c.m.spec.Dir, err)}
 		}
 		return response{Uploads: all}
+	case "rekey":
+		if q.Keys == nil {
+			break
+		}
+		taken, err := c.m.rekeyAll(ctx, *q.Keys)
+		if err != nil {
+			return response{Taken: taken, Failure: asFailure(c.m.spec.Dir, err)}
+		}
+		return response{Taken: taken}
 	case "umount":
 		return response{Failure: c.m.unmount(q.Force)}
 	}

@@ -122,6 +122,27 @@ func (s *server) stay(ctx context.Context, leaving func()) {
 	s.stop()
 }
 
+// pass passes SIGHUP on to the serving process, which reads the configuration again, until that has ended.
+func (s *server) pass(hangups <-chan os.Signal) {
+	for {
+		select {
+		case <-hangups:
+			s.cmd.Process.Signal(syscall.SIGHUP) //nolint:errcheck // gone already is fine
+		case <-s.ended:
+			return
+		}
+	}
+}
+
+// hasTerminal tells whether this process was started at a terminal.
+func hasTerminal() bool {
+	tty, err := openTerminal()
+	if err == nil {
+		tty.Close() //nolint:errcheck // only opened
+	}
+	return err == nil
+}
+
 // stop ends the serving process, which unmounts first.
 func (s *server) stop() {
 	s.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // gone already is fine
@@ -136,10 +157,17 @@ func (s *server) stop() {
 
 // interruptible returns a context that ends with the first Ctrl-C, SIGTERM or SIGHUP. Further ones are swallowed until
 // release: "go run" and a terminal both deliver the first, and what then runs is the cleaning up.
-func interruptible() (ctx context.Context, release func()) {
+func interruptible() (ctx context.Context, release func()) { return interruptibleBut(nil) }
+
+// interruptibleBut is interruptible without SIGHUP, where hangups is not nil: they go there.
+func interruptibleBut(hangups chan os.Signal) (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	if signal.Notify(signals, os.Interrupt, syscall.SIGTERM); hangups != nil {
+		signal.Notify(hangups, syscall.SIGHUP)
+	} else {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	done := make(chan struct{})
 	go func() { // ends with release
 		for {

@@ -228,6 +228,7 @@ func (m *mountServer) connectEcog(ctx context.Context, s *liveSource) (err error
 		}
 	}()
 	o := route.Options{Now: time.Now, Log: m.log}
+	byRole := map[string]rekeyer{}
 	if s.spec.Write != nil {
 		o.State, o.Key = filepath.Join(m.spec.places().stateOf(s.spec.id()), "route"), s.spec.StageKey
 	}
@@ -239,6 +240,7 @@ func (m *mountServer) connectEcog(ctx context.Context, s *liveSource) (err error
 		if one.end != nil {
 			ends = append(ends, one.end)
 		}
+		byRole[t.Role] = one.rekey
 		target := route.Target{Name: t.Role, Source: one.remote, Copy: t.Copy, Endings: t.Endings}
 		if t.Source.Write != nil {
 			target.Class = t.Source.Write.Class
@@ -251,7 +253,7 @@ func (m *mountServer) connectEcog(ctx context.Context, s *liveSource) (err error
 	}
 	m.remember(s.spec, func(*known) {})
 	ends = append(ends, func() error { return endRoute(context.WithoutCancel(ctx), tree) })
-	s.remote, s.end = tree, end
+	s.remote, s.end, s.rekey = tree, end, rekeyTargets(byRole)
 	return nil
 }
 

@@ -25,6 +25,7 @@ type liveSource struct {
 	region   func() string           // nil where there are none
 	progress func() []beiwe.Progress // nil where fetches are too short to tell of
 	end      func() error            // nil where nothing has to end
+	rekey    rekeyer                 // nil where there are no keys
 	store    *cache.Store
 	writing  *writing                    // nil where nothing is written
 	audit    *auditor                    // nil notes nothing
@@ -257,7 +258,7 @@ func (m *mountServer) connect(ctx context.Context, s *liveSource) error {
 	if err != nil {
 		return err
 	}
-	s.remote, s.progress, s.end = remote, remote.Progress, remote.Close
+	s.remote, s.progress, s.end, s.rekey = remote, remote.Progress, remote.Close, rekeyBeiwe(remote)
 	return nil
 }
 
@@ -283,7 +284,7 @@ func (m *mountServer) connectS3(ctx context.Context, s *liveSource) error {
 	if err != nil {
 		return err
 	}
-	s.region = remote.Region
+	s.region, s.rekey = remote.Region, m.rekeyS3(remote, s)
 	near, end, err := decrypted(remote, s.spec, m.spec.places())
 	if err != nil {
 		return notDecrypted(s.spec, err)

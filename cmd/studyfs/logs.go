@@ -6,7 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"studyfs/backends/s3"
 )
@@ -20,27 +23,53 @@ const maxLog = 16 << 20
 // newLogger writes records to w, with every secret of the mount replaced wherever it turns up. Nothing that we log
 // holds one knowingly; this is for the error texts of libraries.
 func newLogger(w io.Writer, level slog.Level, secrets []string) *slog.Logger {
-	var pairs []string
+	log, _ := newLiveLogger(w, level, secrets)
+	return log
+}
+
+// liveLog is what of a logger can change while it is used. It is safe for concurrent use.
+type liveLog struct {
+	level slog.LevelVar
+	hide  atomic.Pointer[strings.Replacer]
+
+	mu    sync.Mutex // guards known
+	known []string   // secrets, those of earlier keys too: texts of old errors may turn up late
+}
+
+// keep also hides these from now on.
+func (l *liveLog) keep(secrets []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, s := range secrets {
-		if len(s) >= minSecret {
-			pairs = append(pairs, s, "***")
+		if len(s) >= minSecret && !slices.Contains(l.known, s) {
+			l.known = append(l.known, s)
 		}
 	}
-	hide := strings.NewReplacer(pairs...)
+	var pairs []string
+	for _, s := range l.known {
+		pairs = append(pairs, s, "***")
+	}
+	l.hide.Store(strings.NewReplacer(pairs...))
+}
+
+func newLiveLogger(w io.Writer, level slog.Level, secrets []string) (*slog.Logger, *liveLog) {
+	live := &liveLog{}
+	live.level.Set(level)
+	live.keep(secrets)
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
-		Level: level,
+		Level: &live.level,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			switch a.Value.Kind() { //nolint:exhaustive // the other kinds are numbers and times
 			case slog.KindString:
-				a.Value = slog.StringValue(hide.Replace(a.Value.String()))
+				a.Value = slog.StringValue(live.hide.Load().Replace(a.Value.String()))
 			case slog.KindAny:
 				if _, ok := a.Value.Any().(*slog.Source); !ok {
-					a.Value = slog.StringValue(hide.Replace(fmt.Sprint(a.Value.Any())))
+					a.Value = slog.StringValue(live.hide.Load().Replace(fmt.Sprint(a.Value.Any())))
 				}
 			}
 			return a
 		},
-	}))
+	})), live
 }
 
 // secretsOf lists what must not be seen of the sources' keys.

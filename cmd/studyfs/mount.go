@@ -84,17 +84,23 @@ func (a *app) mountSources(l *loaded, args []string, sources []sourceSpec, dir s
 	if m.RemoveDir {
 		a.say("created " + m.Dir + " (umount removes it again)")
 	}
-	m.Folders = len(args) == 0 || len(sources) > 1
+	m.Folders, m.Origin = len(args) == 0 || len(sources) > 1, l.origin(args)
 	if m.Leash = foreground; !foreground {
 		m.Log = m.places().log(hashOf(m.Dir))
 	}
+	hangups := make(chan os.Signal, 1)
 	ctx, release := interruptible()
+	if foreground && !hasTerminal() { // nothing can hang up: SIGHUP is how systemd asks to reload
+		release()
+		ctx, release = interruptibleBut(hangups)
+	}
 	defer release()
 	s, r, err := a.bringUp(ctx, m)
 	if err != nil {
 		return err
 	}
 	if foreground {
+		go s.pass(hangups)
 		a.say("mounted at " + m.Dir + "; Ctrl-C unmounts")
 		attend(ctx, s, m)
 	}

@@ -34,6 +34,8 @@ type mountSpec struct {
 	RemoveDir bool `json:"remove_dir"` // it was made for this mount
 	Leash     bool `json:"leash"`      // unmount when the process that started it ends
 
+	Origin *mountOrigin `json:"origin,omitempty"` // nil: there is nothing to read again
+
 	Log string `json:"log,omitempty"` // the log file; standard error if there is none
 }
 

@@ -49,6 +49,21 @@ func (a *app) places() (places, error) {
 	return findPlaces(l.env, l.Cache.Dir, l.State.Dir)
 }
 
+// placesAnyway is places for whoever looks after mounts, who must be able to while the configuration is broken: then it is told of, and only
+// flags and variables say where things are.
+func (a *app) placesAnyway() (places, error) {
+	p, err := a.places()
+	if err == nil || asFailure("", err).Code != exitConfig {
+		return p, err
+	}
+	a.say("warning: " + firstLine(err.Error()))
+	l := &loaded{config: *newConfig(), origins: map[string]string{}, env: a.env, given: &a.given}
+	if wrong := l.overlay("", &l.config); wrong != nil {
+		return p, err
+	}
+	return findPlaces(a.env, l.Cache.Dir, l.State.Dir)
+}
+
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "studyfs",
@@ -69,7 +84,7 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.StringVar(&a.given.file, "config", "", "configuration file (default: studyfs/config.toml in the XDG config directory)")
 	a.given.register(flags, newConfig())
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(a.setupCommand(), a.demoCommand(), a.mountCommand(), a.runCommand(), a.umountCommand(), a.statusCommand(), a.uploadsCommand(), a.restoreCommand(), a.auditCommand(), a.mbCommand(),
+	root.AddCommand(a.setupCommand(), a.authCommand(), a.demoCommand(), a.mountCommand(), a.runCommand(), a.umountCommand(), a.statusCommand(), a.uploadsCommand(), a.restoreCommand(), a.auditCommand(), a.mbCommand(),
 		a.exportCommand(), a.catCommand(), a.cacheCommand(), a.deidCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand(),
 		a.completionCommand(), a.manCommand())
 	describeHelp(root)

@@ -28,7 +28,9 @@ import (
 func serve() int {
 	keepSecrets()
 	expectWaits()
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP) // whoever reads our messages may go before us
+	signal.Ignore(syscall.SIGPIPE) // whoever reads our messages may go before us
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
 	in, out := os.NewFile(fdSpec, "spec"), os.NewFile(fdReady, "ready")
 	spec := &mountSpec{}
 	reader := bufio.NewReader(in)
@@ -49,8 +51,9 @@ func serve() int {
 			}
 		}()
 	}
-	log := newLogger(os.Stderr, spec.LogLevel, secretsOf(spec.Sources))
-	m := &mountServer{spec: spec, log: log, started: time.Now(), stop: stop}
+	log, live := newLiveLogger(os.Stderr, spec.LogLevel, secretsOf(spec.Sources))
+	m := &mountServer{spec: spec, log: log, live: live, started: time.Now(), stop: stop, hangups: hangups}
+	m.reloader = newReloader(m, processEnvironment())
 	ready, err := m.open(ctx)
 	if err != nil {
 		if spec.Log != "" { // else whoever waits says it where the log goes
@@ -105,6 +108,10 @@ type mountServer struct {
 	fs      atomic.Pointer[fs.FS]
 	control *control
 	page    *livepage.Server // nil where nobody asked for one
+
+	live     *liveLog
+	reloader *reloader
+	hangups  <-chan os.Signal // each asks for the configuration to be read again
 }
 
 // open does everything up to the point where the mount can be used. The sources are asked before anything is mounted,
@@ -209,9 +216,20 @@ func (m *mountServer) run(ctx context.Context) {
 		m.fs.Load().Wait()
 		close(gone)
 	}()
+	working, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { // ends with working, but for a command that prints keys and has its own patience
+		m.reloader.run(working, m.hangups)
+		close(ended)
+	}()
 	select {
 	case <-gone:
 	case <-ctx.Done():
+	}
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(stopPatience):
 	}
 	m.close(ctx)
 }

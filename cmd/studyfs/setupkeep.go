@@ -255,6 +255,10 @@ const userUnit = "studyfs@.service"
 
 // mountAtLogin has systemd mount it now and at every login.
 func (s *setup) mountAtLogin(dir string) error {
+	if s.o.at != "" {
+		s.say("the unit mounts at ~/Studies/" + s.name + ", not at " + dir)
+		dir = filepath.Join(s.env.get("HOME"), "Studies", s.name)
+	}
 	enable := []string{"systemctl", "--user", "enable", "--now", strings.Replace(userUnit, "@", "@"+s.name, 1)}
 	if s.proof != nil {
 		s.say("nobody can be asked for the keyring's passphrase at a login: keep the keys themselves with\n  studyfs setup beiwe " + quote(s.spec.url()))

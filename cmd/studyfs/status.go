@@ -32,6 +32,7 @@ type mountStatus struct {
 	Passthrough passthroughStatus `json:"passthrough"`
 	Memory      memoryStatus      `json:"memory"`
 	Sources     []sourceStatus    `json:"sources"`
+	Reload      *reloadStatus     `json:"reload,omitempty"` // how the last reading of the configuration went, by SIGHUP
 	Log         string            `json:"log,omitempty"`
 	Page        string            `json:"page,omitempty"` // address of the live page; whoever has it can use it
 }
@@ -187,6 +188,7 @@ func (m *mountServer) status() *mountStatus {
 	if m.page != nil {
 		st.Page = m.page.URL()
 	}
+	st.Reload = m.reloader.status()
 	for _, s := range m.sources {
 		one := s.status()
 		st.ReadOnly = st.ReadOnly && one.ReadOnly

@@ -31,7 +31,7 @@ func (a *app) statusCommand() *cobra.Command {
 			"local disk, its version, its storage class, why it cannot be read. Nothing is asked of any service.",
 		Example: "  studyfs status\n  studyfs status ~/study1/sub-01/eeg.edf\n  studyfs status --json | jq '.mounts[].uploads'",
 		RunE: func(_ *cobra.Command, args []string) error {
-			p, err := a.places()
+			p, err := a.placesAnyway()
 			if err != nil {
 				return err
 			}
@@ -234,6 +234,7 @@ func printMounts(w io.Writer, mounts []mountStatus) error {
 			return err
 		}
 		printPlaces(w, m)
+		m.Reload.print(w)
 		for _, s := range m.Sources {
 			printAtRest(w, s)
 			printFetching(w, s)

@@ -21,7 +21,7 @@ func (a *app) umountCommand() *cobra.Command {
 		Example: "  studyfs umount ~/empatica\n  studyfs umount ~/study1 --flush=2h",
 		Aliases: []string{"unmount"},
 		RunE: func(_ *cobra.Command, args []string) error {
-			p, err := a.places()
+			p, err := a.placesAnyway()
 			if err != nil {
 				return err
 			}
