@@ -57,6 +57,7 @@ func (s *Store) Adopt(e backends.Entry, path string) bool {
 		return false
 	}
 	id := s.idOf(e)
+	s.pins.cover(e.Name, id)
 	if done, ok := s.adoptWhole(id, e.Size, file); done {
 		return ok
 	}

@@ -64,6 +64,7 @@ type Store struct {
 	lister  *lister  // lists, where the listing is ours
 	bundles *bundled // lists, where the source keeps an index
 	across  *across
+	pins    *pins
 	scanned atomic.Bool // what earlier runs left is in the books
 	slots   slots
 	disk    *diskHealth
@@ -101,6 +102,7 @@ func (c *Cache) Open(ctx context.Context, src backends.Source, o SourceOptions) 
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("cache directory: %w", err), h.close())
 	}
+	s.pins = s.loadPins()
 	if err := s.openListings(src); err != nil {
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("listing cache: %w", err), h.close())
@@ -210,6 +212,7 @@ func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
 	o.mu.Lock()
 	o.entry = e
 	o.mu.Unlock()
+	s.pins.cover(e.Name, o.id)
 	o.pin() // what comes for it, and what comes with that, must not push it out before it can be pinned as a whole
 	defer o.unpin()
 	r := &Reader{o: o, ahead: readahead{max: s.o.Window}}
@@ -341,6 +344,7 @@ func (s *Store) Close() error {
 	} else {
 		err = s.bundles.save()
 	}
+	err = errors.Join(err, s.savePins())
 	s.cache.usage.forgetStore(s)
 	return errors.Join(err, s.home.close())
 }
@@ -409,6 +413,7 @@ func (s *Store) keep(o *object, block int64, data []byte) error {
 	}
 	k := extentKey{s, o.id, block / extentBlocks}
 	u.note(k, o.bytesIn(k.blocks(o.size)))
+	s.pins.cover(o.wanted().Name, o.id)
 	return nil
 }
 
@@ -417,6 +422,9 @@ const roomOver = 64 << 20
 
 // evict frees one extent; false: it is pinned.
 func (s *Store) evict(k extentKey) bool {
+	if s.pins.has(k.id) {
+		return false
+	}
 	s.mu.Lock()
 	o := s.objects[k.id]
 	s.mu.Unlock()

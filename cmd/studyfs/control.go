@@ -20,11 +20,12 @@ import (
 
 // request is what a client asks a serving process over its control socket: one line of JSON, answered by one.
 type request struct {
-	Op      string          `json:"op"` // status, stat, uploads, restore, rekey, umount
+	Op      string          `json:"op"` // status, stat, uploads, restore, warm, rekey, umount
 	Path    string          `json:"path,omitempty"`
 	Force   bool            `json:"force,omitempty"`
 	Uploads *uploadsRequest `json:"uploads,omitempty"`
 	Restore *restoreRequest `json:"restore,omitempty"` // answered by several lines: how it gets on
+	Warm    *warmRequest    `json:"warm,omitempty"`    // so is this
 	Keys    *sourceSpec     `json:"keys,omitempty"`    // of rekey: the source, with the keys that it is to use from now on
 }
 
@@ -34,6 +35,7 @@ type response struct {
 	Object  *objectStatus  `json:"object,omitempty"`
 	Uploads []stageReport  `json:"uploads,omitempty"`
 	Restore *restoreReport `json:"restore,omitempty"`
+	Warm    *warmReport    `json:"warm,omitempty"`
 	Taken   int            `json:"taken,omitempty"` // how many sources have taken the keys
 	Left    *leftover      `json:"left,omitempty"`  // after an umount, in a second answer: what is not uploaded
 }
@@ -127,6 +129,10 @@ func (c *control) handle(conn *net.UnixConn) {
 	}
 	if q.Op == "restore" && q.Restore != nil {
 		c.restore(conn, *q.Restore)
+		return
+	}
+	if q.Op == "warm" && q.Warm != nil {
+		c.warm(conn, *q.Warm)
 		return
 	}
 	r := c.answer(q)

@@ -120,7 +120,7 @@ func (a *app) restore(args []string, f restoreFlags) error {
 	if r.places, err = findPlaces(l.env, l.Cache.Dir, l.State.Dir); err != nil {
 		return err
 	}
-	if err := r.choose(args); err != nil {
+	if r.mounts, err = mountsOf(r.places, args); err != nil {
 		return err
 	}
 	ctx, release := interruptible()
@@ -134,23 +134,23 @@ func (a *app) restore(args []string, f restoreFlags) error {
 	return err
 }
 
-// choose sorts paths by the mounts that they lie in.
-func (r *restoring) choose(args []string) error {
+// mountsOf sorts paths by the mounts that they lie in.
+func mountsOf(p places, args []string) (mounts []restoreMount, err error) {
 next:
 	for _, arg := range args {
-		socket, below, err := findMountOf(r.places, arg)
+		socket, below, err := findMountOf(p, arg)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for i := range r.mounts {
-			if r.mounts[i].socket == socket {
-				r.mounts[i].paths = append(r.mounts[i].paths, below)
+		for i := range mounts {
+			if mounts[i].socket == socket {
+				mounts[i].paths = append(mounts[i].paths, below)
 				continue next
 			}
 		}
-		r.mounts = append(r.mounts, restoreMount{socket, arg, []string{below}})
+		mounts = append(mounts, restoreMount{socket, arg, []string{below}})
 	}
-	return nil
+	return mounts, nil
 }
 
 func (r *restoring) run(ctx context.Context) error {

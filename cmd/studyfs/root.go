@@ -84,7 +84,7 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.StringVar(&a.given.file, "config", "", "configuration file (default: studyfs/config.toml in the XDG config directory)")
 	a.given.register(flags, newConfig())
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(a.setupCommand(), a.authCommand(), a.demoCommand(), a.mountCommand(), a.runCommand(), a.umountCommand(), a.statusCommand(), a.uploadsCommand(), a.restoreCommand(), a.auditCommand(), a.mbCommand(),
+	root.AddCommand(a.setupCommand(), a.authCommand(), a.demoCommand(), a.mountCommand(), a.runCommand(), a.umountCommand(), a.statusCommand(), a.uploadsCommand(), a.restoreCommand(), a.warmCommand(), a.pinCommand(), a.unpinCommand(), a.auditCommand(), a.mbCommand(),
 		a.exportCommand(), a.catCommand(), a.cacheCommand(), a.deidCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand(),
 		a.completionCommand(), a.manCommand())
 	describeHelp(root)
