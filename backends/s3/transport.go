@@ -36,13 +36,12 @@ func newTransport(o Options) *transport {
 	base := o.Transport
 	if base == nil {
 		base = &http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second}).DialContext,
-			TLSHandshakeTimeout:   o.Timeouts.TLS,
-			ExpectContinueTimeout: time.Second, // a refusal then costs no body
-			MaxIdleConnsPerHost:   o.MaxInFlight,
-			IdleConnTimeout:       60 * time.Second,
-			DisableCompression:    true, // ranges are of the bytes as stored
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second}).DialContext,
+			TLSHandshakeTimeout: o.Timeouts.TLS,
+			MaxIdleConnsPerHost: o.MaxInFlight,
+			IdleConnTimeout:     60 * time.Second,
+			DisableCompression:  true, // ranges are of the bytes as stored
 		}
 	}
 	return &transport{base: base, t: o.Timeouts, slots: semaphore.NewWeighted(int64(o.MaxInFlight))}
