@@ -58,6 +58,24 @@ type auditor struct {
 	mount string
 }
 
+// trouble is what keeps the log from being whole, nil for nothing.
+func (a *auditor) trouble() *failure {
+	if a == nil {
+		return nil
+	}
+	n := a.log.Stats()
+	switch {
+	case n.Err != nil:
+		return &failure{What: "audit log", Why: lastCause(n.Err), Do: "free or repair the disk of the state directory: what is done meanwhile is counted, not noted", Code: exitIO}
+	case n.Lost > 0:
+		return &failure{
+			What: "audit log", Why: fmt.Sprintf("%d events came faster than they could be written", n.Lost),
+			Do: `they are counted in the log; with audit = "strict" each open waits for its line`, Code: exitPartial,
+		}
+	}
+	return nil
+}
+
 func (p places) audit() string { return filepath.Join(p.state, "audit") }
 
 // openAudit begins to note what is done to sources, if that is wanted of any. A log that cannot be written keeps a mount from being made only

@@ -60,6 +60,36 @@ func TestAuditThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+// A disk that fails after the mount was made: status says that events are missing, and of which log.
+func TestAuditThatFailsLaterIsToldInStatus(t *testing.T) {
+	p := places{state: t.TempDir()}
+	spec := sourceSpec{Name: "x", Kind: kindEmpatica}
+	a, _, err := openAudit(p, "/mnt", 0, []sourceSpec{spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	s, open := &liveSource{spec: spec, audit: a}, &liveSource{spec: sourceSpec{Kind: kindHCP}, audit: a}
+	if st := s.status(); len(st.Errors) != 0 {
+		t.Errorf("%v", st.Errors)
+	}
+	if err := errors.Join(os.RemoveAll(p.audit()), os.WriteFile(p.audit(), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	spec.Audit = auditStrict // whose line is waited for
+	if err := a.note(spec, audit.Event{Op: audit.OpRead, Name: "a"}); err == nil {
+		t.Fatal("it was written")
+	}
+	a.note(s.spec, audit.Event{Op: audit.OpRead, Name: "a"})
+	a.note(spec, audit.Event{Op: audit.OpRead, Name: "a"})
+	if st := s.status(); len(st.Errors) != 1 || st.Errors[0].What != "audit log" {
+		t.Errorf("%v", st.Errors)
+	}
+	if st := open.status(); len(st.Errors) != 0 {
+		t.Errorf("nothing is noted of this source: %v", st.Errors)
+	}
+}
+
 // What an open pays is a look at the process and a place in a queue.
 func TestAuditCostPerOpen(t *testing.T) {
 	s := sourceSpec{Name: "x", Kind: kindEmpatica}

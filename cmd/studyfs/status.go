@@ -250,6 +250,9 @@ func (s *liveSource) status() sourceStatus {
 		}
 		st.Errors = append(st.Errors, *f)
 	}
+	if f := s.audit.trouble(); f != nil && s.spec.audited() != auditOff {
+		st.Errors = append(st.Errors, *f)
+	}
 	return st
 }
 
