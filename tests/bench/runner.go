@@ -209,6 +209,9 @@ func (l *lab) session(ctx context.Context, w work.Workload, name string) error {
 		if err == nil {
 			err = l.once(ctx, w, step, p)
 		}
+		if ctx.Err() != nil { // the laboratory is being ended
+			return nil
+		}
 		if err != nil {
 			l.fail(w, step, name, err)
 			return err
@@ -251,7 +254,7 @@ func (l *lab) hot(ctx context.Context, w work.Workload) {
 			if err == nil {
 				err = l.once(ctx, w, work.Hot, p)
 			}
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				l.fail(w, work.Hot, p.name, err)
 			}
 		}

@@ -18,10 +18,14 @@ import (
 func CopyIn(size Size) []Workload {
 	large := data.Spec{Bucket: "copied-large", Kind: data.Large, Count: 1, Size: pick[int64](size, 16*mib, 64*mib, 256*mib)}
 	small := data.Spec{Bucket: "copied-small", Kind: data.Many, Count: pick(size, 50, 300, 1000), Size: 20 * kib}
-	return []Workload{
+	all := []Workload{
 		copyIn(fmt.Sprintf("one file of %s", sizeText(large.Size)), large, store.Shape{Latency: usual, Rate: gigabit}),
 		copyIn(fmt.Sprintf("%s files of 20 KiB", count(small)), small, store.Shape{Latency: usual}),
 	}
+	for i := range all {
+		all[i].Rounds = pick(size, 0, 3, 0)
+	}
+	return all
 }
 
 func copyIn(name string, set data.Spec, shape store.Shape) Workload {

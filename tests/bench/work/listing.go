@@ -57,8 +57,11 @@ func listing(set data.Spec, command string, shape store.Shape) Workload {
 	if command == "ls -lR" {
 		w.Steps = []Step{Cold, Again}
 	}
-	if set.Count >= 1_000_000 {
+	switch {
+	case set.Count >= 1_000_000:
 		w.Limit = 4 * time.Minute
+	case set.Count >= 100_000:
+		w.Limit = 30 * time.Second
 	}
 	w.Op = func(ctx context.Context, t Target) (Done, error) {
 		switch command {

@@ -41,6 +41,7 @@ type plan struct {
 	how     how
 	readers int  // each takes the files that are its; 0 is 1
 	first   bool // tell when the first bytes were there
+	listed  bool // list the folder first, as programs do that do not know what there is
 
 	once  sync.Once
 	files []data.File
@@ -74,14 +75,16 @@ func (p *plan) op() Op {
 		if err := p.prepare(ctx, t); err != nil {
 			return Done{}, err
 		}
-		readers := max(1, p.readers)
+		start, readers := time.Now(), max(1, p.readers)
 		var done Done
 		for _, r := range p.list {
 			done.All += r.n
 		}
+		if err := p.look(t); err != nil {
+			return Done{}, err
+		}
 		results := make([]Done, readers)
 		errs := make([]error, readers)
-		start := time.Now()
 		var all sync.WaitGroup
 		for i := range readers {
 			all.Go(func() {
@@ -98,6 +101,18 @@ func (p *plan) op() Op {
 		}
 		return done, errors.Join(errs...)
 	}
+}
+
+// look lists the first file's folder, if that is part of the plan, and all of it must be there.
+func (p *plan) look(t Target) error {
+	if !p.listed || t.Dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(filepath.Join(t.Dir, filepath.Dir(p.files[0].Name)))
+	if err == nil && len(entries) != len(p.files) {
+		err = fmt.Errorf("%d files are listed of %d", len(entries), len(p.files))
+	}
+	return err
 }
 
 // reader is one of those who read at the same time.

@@ -1,11 +1,13 @@
 package work
 
 import (
+	"time"
+
 	"studyfs/tests/bench/data"
 	"studyfs/tests/bench/store"
 )
 
-// Small is whole small files in one folder, as signals by the hour or slices of images are.
+// Small is whole small files in one folder, as signals by the hour or slices of images are. It is listed first, unless said otherwise.
 func Small(size Size) []Workload {
 	delayed := store.Shape{Latency: usual}
 	few := data.Spec{Bucket: "many-64k", Kind: data.Many, Count: pick(size, 100, 300, 300), Size: 64 * kib}
@@ -13,13 +15,14 @@ func Small(size Size) []Workload {
 	far := store.Shape{Latency: 5 * usual}
 	row := func(name string, set data.Spec, shape store.Shape, reads func([]data.File) []read) Workload {
 		w := Workload{Group: "Small files", Name: name, Shape: shape, Bare: true}
-		return w.reading(&plan{set: set, reads: reads})
+		return w.reading(&plan{set: set, reads: reads, listed: true})
 	}
 	all := []Workload{row(count(few)+" of 64 KiB in order", few, delayed, inOrder)}
 	if size != Quick {
 		all = append(all,
 			row(count(few)+" of 64 KiB shuffled", few, delayed, shuffled),
 			row(count(many)+" of 20 KiB in order", many, delayed, inOrder))
+		all[1].Rounds, all[2].Soft = pick(size, 0, 3, 0), 5*time.Second
 	}
 	all = append(all, row(count(many)+" of 20 KiB shuffled", many, delayed, shuffled))
 	if size != Medium {
@@ -30,7 +33,8 @@ func Small(size Size) []Workload {
 		all = append(all, other)
 	}
 	if size == Full {
-		all = append(all, row(count(few)+" of 64 KiB in order", few, far, inOrder))
+		unlisted := Workload{Group: "Small files", Name: count(many) + " of 20 KiB in order, the folder not listed before", Shape: delayed}
+		all = append(all, row(count(few)+" of 64 KiB in order", few, far, inOrder), unlisted.reading(&plan{set: many, reads: inOrder}))
 	}
 	return all
 }

@@ -1,6 +1,8 @@
 package work
 
 import (
+	"time"
+
 	"studyfs/tests/bench/data"
 	"studyfs/tests/bench/store"
 )
@@ -12,7 +14,7 @@ func Warm(size Size) []Workload {
 	pieces := pick(size, 500, 2000, 10_000)
 	row := func(name string, set data.Spec, p, warm *plan) Workload {
 		p.set, warm.set = set, set
-		w := Workload{Group: "Warm", Name: name, Steps: []Step{Hot}, Native: true, Warm: warm.op()}
+		w := Workload{Group: "Warm", Name: name, Steps: []Step{Hot}, Native: true, Warm: warm.op(), Soft: pick(size, 0, 3*time.Second, 10*time.Second)}
 		return w.reading(p)
 	}
 	inTurn := func() *plan { return &plan{reads: through, how: pread} }
