@@ -16,12 +16,12 @@ func names(rows []Item) (out []string) {
 // What needs people must stand first, and turning pages must show each file once.
 func TestQueueOrderAndPages(t *testing.T) {
 	items := func() []Item {
-		return []Item{
-			{Source: "b", ID: 1, Name: "b1", State: "staged"},
+		return []Item{ // as the mount lists them
+			{Source: "a", ID: 2, Name: "a2", State: "writing"},
+			{Source: "a", ID: 3, Name: "A3", State: "conflict"},
 			{Source: "a", ID: 9, Name: "a9", State: "staged"},
 			{Source: "a", ID: 10, Name: "a10", State: "uploading"},
-			{Source: "a", ID: 3, Name: "A3", State: "conflict"},
-			{Source: "a", ID: 2, Name: "a2", State: "writing"},
+			{Source: "b", ID: 1, Name: "b1", State: "staged"},
 			{Source: "b", ID: 7, Name: "b7", State: "parked"},
 		}
 	}

@@ -45,20 +45,26 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		setHeaders(w.Header())
 		switch {
 		case s.ctx.Err() != nil:
-			http.Error(w, "the mount is going away", http.StatusServiceUnavailable)
+			refuse(w, "the mount is going away", http.StatusServiceUnavailable)
 		case !s.meant(r.Host):
-			http.Error(w, "this address is not known here", http.StatusMisdirectedRequest)
+			refuse(w, "this address is not known here", http.StatusMisdirectedRequest)
 		case !s.sameOrigin(r):
-			http.Error(w, "requests of other pages are refused", http.StatusForbidden)
+			refuse(w, "requests of other pages are refused", http.StatusForbidden)
 		case s.hasBearer(r):
 			next.ServeHTTP(w, r)
 		case s.opensPage(r):
 			s.page(w, r)
 		default:
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			http.Error(w, "the address of the page has a token, which is not this one: studyfs status shows it", http.StatusUnauthorized)
+			refuse(w, "the address of the page has a token, which is not this one: studyfs status shows it", http.StatusUnauthorized)
 		}
 	})
+}
+
+// refuse also ends the connection: strangers keep none.
+func refuse(w http.ResponseWriter, why string, status int) {
+	w.Header().Set("Connection", "close")
+	http.Error(w, why, status)
 }
 
 // meant tells whether a Host is the address that we listen on. "localhost" is what people type.

@@ -108,9 +108,11 @@ func Listen(ctx context.Context, o Options) (*Server, error) {
 	if s.files, err = fs.Sub(web, "web"); err != nil {
 		return nil, fmt.Errorf("live page: %w", err)
 	}
-	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", at.String()); err != nil {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at.String())
+	if err != nil {
 		return nil, fmt.Errorf("live page: %w", err)
 	}
+	s.listener = limit(listener, maxConns)
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.metrics = newMetrics(o.Mount)
 	s.http = &http.Server{

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -74,6 +75,9 @@ func ask(t *testing.T, s *Server, method, path, body string, change func(*http.R
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	if resp.Close { // the client has taken the header out
+		resp.Header.Set("Connection", "close")
+	}
 	raw, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +115,7 @@ func TestNothingWithoutToken(t *testing.T) {
 					r.Header.Set("Authorization", bearer)
 				}
 			})
-			if status != http.StatusUnauthorized || strings.Contains(text, "Anna") || strings.Contains(text, s.token) || len(header.Values("Set-Cookie")) > 0 {
+			if status != http.StatusUnauthorized || strings.Contains(text, "Anna") || strings.Contains(text, s.token) || len(header.Values("Set-Cookie")) > 0 || header.Get("Connection") != "close" {
 				t.Errorf("GET %s with %q: %d, %s", path, bearer, status, text)
 			}
 		}
@@ -338,6 +342,53 @@ func TestMetricsTellNoNames(t *testing.T) {
 	if err := WriteMetrics(&b, []View{m.View(), {ID: "4567"}}); err != nil || !strings.Contains(b.String(), `studyfs_start_time_seconds{mount="4567"}`) {
 		t.Errorf("of two mounts: %v\n%s", err, b.String())
 	}
+}
+
+// Another user of the machine who opens connections and says nothing must not use up the mount's descriptors.
+func TestConnectionsAreLimited(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	few := limit(l, 2)
+	defer few.Close()
+	accepted := make(chan net.Conn)
+	ended := make(chan error, 1)
+	go func() { // ends with the listener
+		for {
+			c, err := few.Accept()
+			if err != nil {
+				ended <- err
+				return
+			}
+			accepted <- c
+		}
+	}()
+	var theirs []net.Conn
+	for range 3 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		theirs = append(theirs, c)
+	}
+	first, second := <-accepted, <-accepted
+	if n := len(few.slots); n != 2 {
+		t.Errorf("%d of 2 slots are taken", n)
+	}
+	first.Close()
+	first.Close() // the server may close twice: one slot comes back
+	third := <-accepted
+	if theirs[2].LocalAddr().String() != third.RemoteAddr().String() {
+		t.Errorf("%v was accepted, want %v", third.RemoteAddr(), theirs[2].LocalAddr())
+	}
+	few.Close() // while all slots are taken
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	second.Close()
+	third.Close()
 }
 
 // After the end of the mount nothing of it may be touched.

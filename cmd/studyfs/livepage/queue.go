@@ -1,9 +1,6 @@
 package livepage
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // maxRows is how many rows of the queue one answer holds at most, however many wait.
 const maxRows = 100
@@ -29,6 +26,7 @@ const (
 	rankMoving
 	rankOpen
 	rankWaiting
+	rankCount
 )
 
 func rankOf(state string) int {
@@ -52,26 +50,32 @@ func (q query) wants(i *Item) bool {
 	return q.Find == "" || strings.Contains(strings.ToLower(i.Name), q.Find)
 }
 
-// of cuts a page out of all that is staged. The order is the same for the same items, so that pages can be turned.
+// of cuts a page out of all that is staged: by rank, and as they came within one. Nothing is sorted or copied but the page, which is asked for
+// every second however many files wait.
 func (q query) of(items []Item) page {
 	q.Find = strings.ToLower(q.Find)
-	wanted := slices.DeleteFunc(items, func(i Item) bool { return !q.wants(&i) })
-	slices.SortFunc(wanted, func(a, b Item) int {
-		if d := rankOf(a.State) - rankOf(b.State); d != 0 {
-			return d
+	var ranks [rankCount][]int
+	total := 0
+	for i := range items {
+		if q.wants(&items[i]) {
+			rank := rankOf(items[i].State)
+			ranks[rank] = append(ranks[rank], i)
+			total++
 		}
-		if d := strings.Compare(a.Source, b.Source); d != 0 {
-			return d
-		}
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
+	}
 	rows := min(max(q.Rows, 1), maxRows)
 	from := max(q.From, 0)
-	if from >= len(wanted) {
-		from = max(0, len(wanted)-1) / rows * rows
+	if from >= total {
+		from = max(0, total-1) / rows * rows
 	}
-	return page{Total: len(wanted), From: from, Rows: slices.Clone(wanted[from:min(from+rows, len(wanted))])}
+	p := page{Total: total, From: from, Rows: []Item{}}
+	skip := from
+	for _, wanted := range ranks {
+		first := min(skip, len(wanted))
+		skip -= first
+		for _, i := range wanted[first:min(first+rows-len(p.Rows), len(wanted))] {
+			p.Rows = append(p.Rows, items[i])
+		}
+	}
+	return p
 }

@@ -9,7 +9,7 @@ import (
 type Mount interface {
 	// View tells how the mount is. It asks nobody, and is called every few seconds.
 	View() View
-	// Items lists what is staged, in any order; its caller may keep and change the slice.
+	// Items lists what is staged, in an order that stays from call to call; its caller does not change it.
 	Items() []Item
 	// Act does what somebody asked for with a click; nil: it is done. It ends early with ctx.
 	Act(ctx context.Context, a Action) *Problem

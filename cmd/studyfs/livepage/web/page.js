@@ -26,7 +26,8 @@ function gone(text) {
 
 // update asks once. Only what has changed is sent, and only what differs is drawn.
 async function update() {
-  const ask = new URLSearchParams({ show: wanted.show, find: wanted.find, from: wanted.from, rows: PAGE, since: seen });
+  const from = wanted.from;
+  const ask = new URLSearchParams({ show: wanted.show, find: wanted.find, from, rows: PAGE, since: seen });
   let answer;
   try {
     answer = await fetch(`/api/state?${ask}`, { headers: tag ? { ...auth, "If-None-Match": tag } : auth, cache: "no-store" });
@@ -43,13 +44,13 @@ async function update() {
   const text = await answer.text();
   tag = answer.headers.get("ETag") || "";
   performance.mark("update-begins");
-  show(JSON.parse(text));
+  show(JSON.parse(text), from);
   performance.clearMeasures("update");
   performance.measure("update", { start: "update-begins", detail: text.length });
   gone("");
 }
 
-function show(state) {
+function show(state, asked) {
   const now = Date.now();
   const { view, history, queue } = state;
   if (history.seq < seen) forgetSamples(); // another process: its numbers begin anew
@@ -63,7 +64,7 @@ function show(state) {
   counts.all = counts.decide + counts.moving + counts.waiting;
   for (const [name, n] of Object.entries(counts)) set(byId(`n-${name}`), number(n));
   last = queue;
-  wanted.from = queue.from;
+  if (wanted.from === asked) wanted.from = queue.from; // else somebody has turned the page meanwhile
   showRows(queue, now);
 }
 

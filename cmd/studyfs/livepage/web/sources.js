@@ -100,6 +100,7 @@ function health(view, problems) {
   if (sum((u) => u.uploading + u.staged) > 0) words.push("Files wait for their upload.");
   else if (view.sources.some((s) => s.uploads) && !bad) words.push("All is stored.");
   set(byId("health"), words.join(" "));
+  document.title = `${bad ? words[0] : "All is well."} studyfs`;
   byId("health").className = bad ? "bad" : "good";
 }
 

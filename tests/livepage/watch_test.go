@@ -1,0 +1,77 @@
+package livepage
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"studyfs/tests/harness"
+)
+
+// terminal opens a pseudo-terminal: what a program writes to the second end can be read from the first.
+func terminal(t *testing.T) (ours, theirs *os.File) {
+	t.Helper()
+	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no pseudo-terminals here: %v", err)
+	}
+	n, err := unix.IoctlGetInt(int(ours.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(ours.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		theirs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		t.Skipf("no pseudo-terminals here: %v", err)
+	}
+	return ours, theirs
+}
+
+// status --watch draws over its last picture on a terminal, writes one after the other elsewhere, and ends with Ctrl-C, without an error.
+func TestStatusWatch(t *testing.T) {
+	t.Parallel()
+	s := mounted(t)
+	ours, theirs := terminal(t)
+	pipeOurs, pipeTheirs, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ends := range map[string][2]*os.File{"terminal": {ours, theirs}, "pipe": {pipeOurs, pipeTheirs}} {
+		cmd := exec.Command(harness.Program(t), "status", "--watch", s.dir)
+		cmd.Env, cmd.Stdout, cmd.Stderr = s.Vars, ends[1], ends[1]
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ends[1].Close()
+		kill := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+		var text bytes.Buffer
+		buf := make([]byte, 4096)
+		for strings.Count(text.String(), "live page:") < 2 {
+			n, err := ends[0].Read(buf)
+			text.Write(buf[:n])
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, text.String())
+			}
+		}
+		cmd.Process.Signal(syscall.SIGINT)
+		io.Copy(io.Discard, ends[0]) // a terminal ends with an error
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%s: after Ctrl-C: %v", name, err)
+		}
+		kill.Stop()
+		ends[0].Close()
+		all := text.String()
+		if clears, home := strings.Count(all, "\x1b[2J"), strings.Count(all, "\x1b[H"); name == "terminal" && (clears != 1 || home < 2) || name == "pipe" && clears+home > 0 {
+			t.Errorf("%s: the screen is cleared %d times, and drawn over %d times:\n%q", name, clears, home, all)
+		}
+	}
+}
