@@ -185,11 +185,13 @@ func findMountOf(p places, path string) (socket, below string, err error) {
 
 // noMount explains that nobody answers for dir.
 func noMount(p places, dir string, err error) error {
-	if err != nil && !errors.Is(err, errNoMount) {
+	abs, unclear := absolute(dir)
+	stale := unclear == nil && isStale(p, abs)
+	if err != nil && !errors.Is(err, errNoMount) && !stale {
 		return err
 	}
 	f := &failure{What: dir, Why: "studyfs is not mounted there", Do: "studyfs status lists all mounts", Code: exitError}
-	if abs, err := absolute(dir); err == nil && isStale(p, abs) {
+	if stale {
 		f.Why, f.Do = "the process that served this mount has ended", "studyfs umount "+quote(dir)+" (or mount again: that clears it)"
 	}
 	return f

@@ -86,7 +86,7 @@ func TestMistakes(t *testing.T) {
 		{"status of no mount", 1, []string{"mount"}, func(_ *testing.T, e *harness.Env, _ *s3test.Server, _ string) []string {
 			return []string{"status", e.Home}
 		}},
-	}, keysOfService(), beiweAccounts(), typingErrors()) {
+	}, keysOfService(), beiweAccounts(), typingErrors(), machines()) {
 		t.Run(m.name, func(t *testing.T) {
 			srv, url := harness.Strict(t, "v2/4711/", s3test.Options{})
 			harness.Fill(srv, "v2/4711/", map[string]harness.File{"f": {Body: []byte("1")}})

@@ -87,6 +87,35 @@ type Env struct {
 	t    testing.TB
 	Home string
 	Vars []string
+
+	program string // instead of Program
+	user    *syscall.Credential
+}
+
+// AsNobody has everything run from now on as a user who is not root, whose home this is. Whoever is not root is that already.
+func (e *Env) AsNobody() {
+	e.t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	const nobody = 65534
+	own := filepath.Join(e.Home, "studyfs")
+	raw, err := os.ReadFile(Program(e.t)) // the directory that it lies in is root's
+	if err == nil {
+		err = os.WriteFile(own, raw, 0o755)
+	}
+	if err == nil {
+		err = os.Chmod(filepath.Dir(e.Home), 0o711) // of the test's own
+	}
+	if err == nil {
+		err = filepath.WalkDir(e.Home, func(path string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Chown(path, nobody, nobody))
+		})
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.program, e.user = own, &syscall.Credential{Uid: nobody, Gid: nobody}
 }
 
 // New returns an empty home.
@@ -138,6 +167,9 @@ type Result struct {
 // Run runs studyfs to its end, within two minutes.
 func (e *Env) Run(args ...string) Result {
 	e.t.Helper()
+	if e.program != "" {
+		return e.Exec(e.program, args...)
+	}
 	return e.Exec(Program(e.t), args...)
 }
 
@@ -148,6 +180,9 @@ func (e *Env) Exec(name string, args ...string) Result {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env, cmd.Dir = e.Vars, e.Home
+	if e.user != nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: e.user}
+	}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = time.Second
