@@ -10,19 +10,20 @@ package cache
 //	          slack        fetched
 //	                       ahead
 //
-// A program that reads at random pays one block per read; one that reads in sequence, or begins at the beginning of the
-// file, gets a window that doubles every time it has used up half of what was fetched ahead.
+// A program that reads at random pays one block per read; one that reads in sequence gets a window that doubles every time it
+// has used up half of what was fetched ahead. The beginning of a file is read by everybody who only wants to know what it
+// is: nothing is fetched ahead until a program leaves the first block.
 type readahead struct {
 	max  int64 // largest window
 	next int64 // where the last read in sequence ended
 	hi   int64 // fetched or asked for up to here, in the present sequence
 	win  int64 // the next window; 0 while reads are at random
 	run  int   // reads in sequence since the last jump
+	head bool  // the present sequence began at the beginning of the file
 }
 
 const (
-	// firstWindow is asked for beside the first block of a file. 1 MiB + 128 KiB together make the first answer
-	// worth its round trip and are all that most programs want of a header.
+	// firstWindow is asked for when a program goes on behind the first block of a file.
 	firstWindow = 1 << 20
 	// slack is how far off a read may lie and still be in sequence: the largest request of the kernel.
 	slack = 1 << 20
@@ -37,17 +38,21 @@ func (r *readahead) read(off, n int64) (end int64, jumped bool) {
 	if !r.inSequence(off, n) {
 		jumped = r.win > 0
 		*r = readahead{max: r.max, next: off + n, hi: off + n}
-		if off == 0 {
-			r.win = min(firstWindow, r.max)
-			r.hi = off + n + r.win
-		}
+		r.head = off == 0
 		return r.hi, jumped
 	}
 	r.run++
 	r.next = max(r.next, off+n)
 	if r.win == 0 {
+		if r.head && r.next <= BlockSize {
+			return r.hi, false
+		}
 		// The second read that touches the one before: now it is a sequence.
-		r.win = min(max(2*BlockSize, n), r.max)
+		r.win = max(2*BlockSize, n)
+		if r.head {
+			r.win = firstWindow
+		}
+		r.win = min(r.win, r.max)
 		r.hi = max(r.hi, r.next) + r.win
 		return r.hi, false
 	}

@@ -100,6 +100,9 @@ func (d *dir) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOu
 
 // OpendirHandle takes one snapshot of the listing, so that readdir, telldir and seekdir agree until closedir.
 func (d *dir) OpendirHandle(ctx context.Context, _ uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	if no := d.t.fs.mayWalk(ctx); no != 0 {
+		return nil, 0, no
+	}
 	ctx, done := patient(ctx)
 	defer done()
 	entries, err := d.t.store.List(ctx, d.path)

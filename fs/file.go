@@ -104,6 +104,9 @@ func (f *file) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint3
 	if writes(flags) {
 		return nil, 0, syscall.EROFS
 	}
+	if no := f.t.fs.mayRead(ctx); no != 0 {
+		return nil, 0, no
+	}
 	ctx, done := patient(ctx)
 	defer done()
 	r, err := f.read(ctx)

@@ -76,6 +76,7 @@ type Options struct {
 	Dir          string // the mount point, an existing directory
 	FsName       string // what df and /proc/mounts show as the device, such as "s3:bucket/prefix"
 	Trees        []Tree
+	NoIndex      bool   // refuse files and listings to indexers, EAGAIN
 	NoExec       bool   // run no programs that lie in the mount
 	AllowOther   bool   // let other users in; without root it needs user_allow_other in /etc/fuse.conf
 	XAttrs       bool   // answer user.studyfs.*; costs ls -l two requests per file
@@ -116,6 +117,7 @@ type FS struct {
 	told  told
 	pass  passthrough
 	inval *invalidator
+	index indexers
 	root  fusefs.InodeEmbedder
 	trees map[string]*tree
 
@@ -151,6 +153,7 @@ func New(o Options) (*FS, error) {
 		return nil, err
 	}
 	f.pass.log = o.Log
+	f.index.now = o.Now
 	if err := f.plant(); err != nil {
 		return nil, err
 	}

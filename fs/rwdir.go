@@ -246,6 +246,9 @@ func gone(err error) error {
 
 // OpendirHandle takes one snapshot, so that readdir, telldir and seekdir agree until closedir.
 func (d *rwDir) OpendirHandle(ctx context.Context, _ uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	if no := d.o.t.fs.mayWalk(ctx); no != 0 {
+		return nil, 0, no
+	}
 	ctx, done := patient(ctx)
 	defer done()
 	items, err := d.o.list(ctx, d.path())

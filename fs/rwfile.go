@@ -89,6 +89,9 @@ func (f *rwFile) fill(it item, out *fuse.AttrOut) {
 // Open answers ESTALE for writing, when a copy is staged: the kernel looks the name up again by itself and opens that. So it does
 // where the name has another version by now.
 func (f *rwFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	if no := f.t.fs.mayRead(ctx); no != 0 {
+		return nil, 0, no
+	}
 	ctx, done := patient(ctx)
 	defer done()
 	if writes(flags) {

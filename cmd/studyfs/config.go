@@ -49,6 +49,7 @@ type config struct {
 	ReadOnly      bool     `toml:"read-only" help:"never write to a source"`
 	AllowOther    bool     `toml:"allow-other" help:"let other users of this machine read the mount"`
 	NoPassthrough bool     `toml:"no-passthrough" help:"do not hand complete files to the kernel"`
+	NoIndex       bool     `toml:"no-index" help:"keep desktop indexers and makers of small pictures from reading the mount"`
 	NoExec        bool     `toml:"no-exec" flag:"hidden" help:"run no programs that lie in the mount (noexec of fstab)"`
 
 	HTTP pageAddress `toml:"http" help:"show the mount in a browser of this machine: 127.0.0.1:0 is any free port (default: off); studyfs status tells the page's address"`

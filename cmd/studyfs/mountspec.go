@@ -24,6 +24,7 @@ type mountSpec struct {
 	LogLevel      slog.Level `json:"log_level"`
 	AllowOther    bool       `json:"allow_other"`
 	NoPassthrough bool       `json:"no_passthrough"`
+	NoIndex       bool       `json:"no_index,omitempty"`
 	NoExec        bool       `json:"no_exec,omitempty"`
 	Timeouts      timeouts   `json:"timeouts"`
 
@@ -103,7 +104,7 @@ func (l *loaded) newMountSpec(dir string, sources []sourceSpec) (*mountSpec, err
 		Dir: dir, Sources: sources, Folders: len(sources) > 1,
 		CacheDir: p.cache, StateDir: p.state, RuntimeDir: p.runtime,
 		CacheSize: int64(l.Cache.Size), Memory: int64(l.Memory), ReadAhead: l.ReadAhead, LogLevel: slog.Level(l.Log.Level),
-		AuditDays: l.Audit.KeepDays, AllowOther: l.AllowOther, NoPassthrough: l.NoPassthrough, NoExec: l.NoExec, HTTP: l.HTTP,
+		AuditDays: l.Audit.KeepDays, AllowOther: l.AllowOther, NoPassthrough: l.NoPassthrough, NoExec: l.NoExec, NoIndex: l.NoIndex, HTTP: l.HTTP,
 		Timeouts: timeouts{
 			Dial: time.Duration(l.Timeout.Dial), Answer: time.Duration(l.Timeout.Answer),
 			Progress: time.Duration(l.Timeout.Progress), Retry: time.Duration(l.Timeout.Retry),

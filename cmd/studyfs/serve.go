@@ -188,7 +188,7 @@ func (m *mountServer) mount() error {
 		trees = append(trees, t)
 	}
 	f, err := fs.New(fs.Options{
-		Dir: m.spec.Dir, FsName: m.spec.fsName(), Trees: trees, AllowOther: m.spec.AllowOther, NoExec: m.spec.NoExec,
+		Dir: m.spec.Dir, FsName: m.spec.fsName(), Trees: trees, AllowOther: m.spec.AllowOther, NoExec: m.spec.NoExec, NoIndex: m.spec.NoIndex,
 		Passthrough: !m.spec.NoPassthrough, CacheDir: m.spec.CacheDir,
 		XAttrs: writes, // they cost ls -l two requests per file
 		Opened: m.opener(),
