@@ -13,10 +13,10 @@ import (
 	"studyfs/tests/harness"
 )
 
-// zeros is as many zeros as anybody reads.
-type zeros struct{}
+// silence is as many zeros as anybody reads.
+type silence struct{}
 
-func (zeros) ReadAt(p []byte, _ int64) (int, error) {
+func (silence) ReadAt(p []byte, _ int64) (int, error) {
 	clear(p)
 	return len(p), nil
 }
@@ -28,7 +28,7 @@ func TestFileManagerReadsHeads(t *testing.T) {
 	srv, url := harness.Strict(t, "", s3test.Options{})
 	n := harness.Sized(100, 1000)
 	for i := range n {
-		srv.Put("study", "lab/rec-"+strconv.Itoa(i)+".edf", s3test.Object{Body: zeros{}, Size: size, ETag: `"` + strconv.Itoa(i) + `"`})
+		srv.Put("study", "lab/rec-"+strconv.Itoa(i)+".edf", s3test.Object{Body: silence{}, Size: size, ETag: `"` + strconv.Itoa(i) + `"`})
 	}
 	e := writable(t)
 	dir := e.Mount("s3://study/lab/", "--endpoint-url", url, "--profile", "lab")
