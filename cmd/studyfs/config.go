@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -281,12 +282,40 @@ func decode(text []byte, c *config) error {
 	case err != nil:
 		return err
 	}
-	if err := c.HTTP.check(); err != nil {
+	if err := c.readTexts(); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Source)) {
 		if err := c.Source[name].validate(name); err != nil {
 			return fmt.Errorf("[source.%s]: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// readTexts reads the settings that are words of their own type: TOML's decoder takes any text for a type that is a string. A gate that was
+// misspelled passed "config check", and the serving process ended without a word.
+func (c *config) readTexts() error {
+	if err := readTexts(c); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Source)) {
+		one := c.Source[name]
+		if err := readTexts(&one); err != nil {
+			return fmt.Errorf("[source.%s]: %w", name, err)
+		}
+		c.Source[name] = one
+	}
+	return nil
+}
+
+func readTexts(pointer any) error {
+	for _, s := range settingsOf(pointer) {
+		if s.value.Kind() != reflect.String || s.value.Len() == 0 {
+			continue
+		}
+		if err := s.set(s.value.String()); err != nil {
+			return fmt.Errorf("%s: %w", s.path, err)
 		}
 	}
 	return nil

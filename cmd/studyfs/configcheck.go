@@ -115,7 +115,17 @@ func decodeOne(path string, value any) error {
 	if err != nil {
 		return err
 	}
-	return toml.Unmarshal(text, newConfig())
+	c := newConfig()
+	if err := toml.Unmarshal(text, c); err != nil {
+		return err
+	}
+	if err := c.readTexts(); err != nil {
+		for cause := errors.Unwrap(err); cause != nil; cause = errors.Unwrap(err) { // the caller names the key
+			err = cause
+		}
+		return err
+	}
+	return nil
 }
 
 // isSettingName tells a setting's path; that of a source may hold any name.

@@ -82,6 +82,29 @@ func TestAllMistakesOfAConfiguration(t *testing.T) {
 	}
 }
 
+// A word that is misspelled was taken: a mount with gate = "refuze" ended without saying why, and "config check" found nothing.
+func TestWordsOfAConfiguration(t *testing.T) {
+	for _, c := range []struct{ line, why string }{
+		{`gate = "refuze"`, "not a gate"},
+		{`durability = "locall"`, "not a durability"},
+		{`bids = "foo"`, "not a set of rules"},
+		{`owner = "me"`, "not an account id"},
+		{`audit = "yes"`, "no way to audit"},
+	} {
+		text := []byte("[source.lab]\nkind = \"s3\"\nurl = \"s3://lab/\"\nwrite = true\n" + c.line + "\n")
+		got := checkConfigText(text)
+		if len(got) != 1 || got[0].Line != 5 || !strings.Contains(got[0].Why, c.why) {
+			t.Errorf("%s: %+v", c.line, got)
+		}
+		if err := decode(text, newConfig()); err == nil || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: a mount says %v", c.line, err)
+		}
+	}
+	if got := checkConfigText([]byte("http = \"0.0.0.0:80\"\n")); len(got) != 1 || !strings.Contains(got[0].Why, "this machine") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A right file has none, whatever it uses.
 func TestRightConfigurationHasNoMistakes(t *testing.T) {
 	for _, text := range []string{

@@ -17,15 +17,10 @@ func (p pageAddress) String() string { return string(p) }
 // UnmarshalText takes addresses of this machine only.
 func (p *pageAddress) UnmarshalText(text []byte) error {
 	*p = pageAddress(text)
-	return p.check()
-}
-
-// check is also for what the configuration has: TOML's decoder does not ask types that are strings.
-func (p pageAddress) check() error {
-	if p == "" || livepage.CheckAddress(string(p)) == nil {
+	if *p == "" || livepage.CheckAddress(string(*p)) == nil {
 		return nil
 	}
-	return fmt.Errorf("http: %q: the page shows participants' names, so it can only be at an address of this machine; write 127.0.0.1:0, or 127.0.0.1 with a port", string(p))
+	return fmt.Errorf("%q: the page shows participants' names, so it can only be at an address of this machine; write 127.0.0.1:0, or 127.0.0.1 with a port", string(*p))
 }
 
 // sayPage tells where the live page is. The address is a secret: systemd would keep what it says to the journal.
