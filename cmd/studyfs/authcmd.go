@@ -204,10 +204,35 @@ func (n *newKeys) gatherAccount() error {
 	n.put = n.replaceSecret
 	access, secret := n.env.get("BEIWE_ACCESS_KEY"), n.env.get("BEIWE_SECRET_KEY")
 	if access == "" || secret == "" {
-		return n.typeAccount(before.URL)
+		if err := n.typeAccount(before.URL); err != nil {
+			return err
+		}
+	} else {
+		n.hand = n.inHand(keyring.Account{URL: before.URL, AccessKey: backends.NewSecret(access), SecretKey: backends.NewSecret(secret)}, "the BEIWE_* variables")
 	}
-	n.hand = n.inHand(keyring.Account{URL: before.URL, AccessKey: backends.NewSecret(access), SecretKey: backends.NewSecret(secret)}, "the BEIWE_* variables")
-	return nil
+	return n.keepRest()
+}
+
+// keepRest makes the keys in hand those of before but for the two: secrets of studies stand beside them.
+func (n *newKeys) keepRest() error {
+	ref, err := secretRef("keys", n.old.Keys, "file", refKeyring)
+	if err != nil {
+		return err
+	}
+	text, err := followRef(n.env, ref, "the keys of the Beiwe server")
+	if err != nil {
+		return err
+	}
+	ring, err := keyring.Parse(text)
+	if err != nil {
+		return err
+	}
+	section := n.c.Section
+	if all := ring.Sections(); section == "" && len(all) > 0 {
+		section = all[0]
+	}
+	n.hand.text, err = withKeys(text, section, n.hand.text)
+	return err
 }
 
 // gatherRing comes by new access keys of a section of mano's keyring.
@@ -257,14 +282,7 @@ func (n *newKeys) replaceInRing(path string, passphrase backends.Secret) error {
 	if err != nil {
 		return cannot(err)
 	}
-	var sections, fresh map[string]map[string]json.RawMessage
-	if err := errors.Join(json.Unmarshal(plain, &sections), json.Unmarshal(n.proof.text, &fresh)); err != nil {
-		return cannot(err)
-	}
-	for _, key := range []string{"ACCESS_KEY", "SECRET_KEY"} {
-		sections[n.c.Section][key] = fresh[n.c.Section][key]
-	}
-	if plain, err = json.MarshalIndent(sections, "", "  "); err != nil {
+	if plain, err = withKeys(plain, n.c.Section, n.proof.text); err != nil {
 		return cannot(err)
 	}
 	var sealed bytes.Buffer
@@ -276,6 +294,28 @@ func (n *newKeys) replaceInRing(path string, passphrase backends.Secret) error {
 	}
 	n.say("wrote the new keys into section " + n.c.Section + " of " + path)
 	return nil
+}
+
+// withKeys is a keyring in clear whose section has the two keys of the only section in fresh.
+func withKeys(plain []byte, section string, fresh []byte) ([]byte, error) {
+	var all map[string]json.RawMessage // sections of other programs may be anything
+	var keys map[string]map[string]json.RawMessage
+	var own map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(plain, &all), json.Unmarshal(fresh, &keys)); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(all[section], &own); err != nil {
+		return nil, err
+	}
+	for _, one := range keys {
+		own["ACCESS_KEY"], own["SECRET_KEY"] = one["ACCESS_KEY"], one["SECRET_KEY"]
+	}
+	text, err := json.Marshal(own)
+	if err != nil {
+		return nil, err
+	}
+	all[section] = text
+	return json.MarshalIndent(all, "", "  ")
 }
 
 // check builds the source with the new keys, and refuses those of another place.

@@ -3,14 +3,19 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
+	"studyfs/backends"
+	"studyfs/backends/beiwe/keyring"
 	"studyfs/cmd/studyfs/prompt"
 )
 
@@ -109,7 +114,7 @@ func TestSetup(t *testing.T) {
 	}
 	t.Cleanup(d.close)
 	for name, test := range map[string]func(*testing.T, *demo){
-		"each kind": setupOfEachKind, "without a terminal": setupWithoutATerminal, "mistakes": setupMistakes, "the rest of the configuration": setupLeavesTheConfigurationAlone,
+		"each kind": setupOfEachKind, "without a terminal": setupWithoutATerminal, "mistakes": setupMistakes, "the rest of the configuration": setupLeavesTheConfigurationAlone, "new keys of Beiwe": newKeysOfBeiwe,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, d) })
 	}
@@ -348,5 +353,51 @@ func setupLeavesTheConfigurationAlone(t *testing.T, d *demo) {
 	after, err := os.ReadFile(h.config)
 	if err != nil || !strings.HasPrefix(string(after), before+"\n") || !strings.Contains(string(after), "\n[source.sleep]\n") {
 		t.Errorf("%v\n%s", err, after)
+	}
+}
+
+// New access keys get into the section of mano's keyring, and nothing else in it changes; those that are kept as a secret are replaced there.
+func newKeysOfBeiwe(t *testing.T, d *demo) {
+	h := newSetupHome(t, d)
+	const access, secret, pass = "NewAccessKey0000000000", "NewSecretKey0000000000", "right"
+	d.beiwe.data.AddKey(access, secret)
+	ring := filepath.Join(h.dir, "ring.enc")
+	plain := `{"other": 7, "lab": {"URL": "` + d.beiwe.url + `", "ACCESS_KEY": "` + d.beiwe.access + `", "SECRET_KEY": "` + d.beiwe.secret + `", "SECRETS": {"a": "b"}}}`
+	if err := writeKeyring(ring, []byte(plain), backends.NewSecret(pass), true); err != nil {
+		t.Fatal(err)
+	}
+	kept := put(t, filepath.Join(h.dir, "kept.key"), plain, 0o600)
+	put(t, h.config, "[source.ring]\nkind = \"beiwe\"\nkeyring = \""+ring+"\"\nsection = \"lab\"\n[source.kept]\nkind = \"beiwe\"\nsection = \"lab\"\nkeys = \"file:"+kept+"\"\n", 0o600)
+	auth := func(name string, answers ...string) (string, error) {
+		var out bytes.Buffer
+		a := &app{env: h.env, out: &out, err: &out}
+		talk := converse(t, answers...)
+		err := a.authenticate(context.Background(), talk.ask, name, "")
+		return out.String() + talk.text(), err
+	}
+	if said, err := auth("ring", pass, access, "WrongSecretKey00000000"); codeOf(err) != exitPermission {
+		t.Errorf("wrong keys: %v\n%s", err, said)
+	}
+	for name, answers := range map[string][]string{"ring": {pass, access, secret}, "kept": {access, secret}} {
+		if said, err := auth(name, answers...); err != nil || strings.Contains(said, secret) {
+			t.Errorf("%s: %v\n%s", name, err, said)
+		}
+	}
+	raw, err := os.ReadFile(ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := keyring.Decrypt(raw, backends.NewSecret(pass))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.NewReplacer(d.beiwe.access, access, d.beiwe.secret, secret).Replace(plain)
+	var got, wanted any
+	if err := errors.Join(json.Unmarshal(text, &got), json.Unmarshal([]byte(want), &wanted)); err != nil || !reflect.DeepEqual(got, wanted) {
+		t.Errorf("%v: the keyring holds other things than before", err)
+	}
+	now, err := os.ReadFile(kept)
+	if err := errors.Join(err, json.Unmarshal(now, &got)); err != nil || !reflect.DeepEqual(got, wanted) {
+		t.Errorf("%v: what is kept is other than before", err)
 	}
 }
