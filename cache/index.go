@@ -32,6 +32,7 @@ type dirInfo struct {
 	at    time.Time // of the oldest interval
 	disk  bool      // read from disk, not seen in this run
 	used  int64     // index.clock at the last use
+	view  *Listing  // that was handed out; it may have the very kids
 }
 
 // kid is one child. key ends in "/" if it is a directory.
@@ -136,7 +137,7 @@ func (x *index) find(dir, base string) (k kid, v verdict, from string) {
 
 // children returns the children of dir in name order if all are known; otherwise the child key after which the
 // unknown begins.
-func (x *index) children(dir string) (all []backends.Entry, complete bool, after string) {
+func (x *index) children(dir string) (all *Listing, complete bool, after string) {
 	d := x.dirs[dir]
 	if d == nil || len(d.known) == 0 || d.known[0].lo != "" {
 		return nil, false, ""
@@ -146,20 +147,7 @@ func (x *index) children(dir string) (all []backends.Entry, complete bool, after
 	if d.known[0].hi != top {
 		return nil, false, lastBelow(d.known[0].hi)
 	}
-	all = make([]backends.Entry, 0, len(d.kids))
-	for _, k := range d.kids {
-		all = append(all, k.entry(dir))
-	}
-	slices.SortStableFunc(all, func(a, b backends.Entry) int {
-		if c := strings.Compare(a.Name, b.Name); c != 0 || a.Dir == b.Dir {
-			return c
-		}
-		if a.Dir {
-			return -1
-		}
-		return 1
-	})
-	return slices.CompactFunc(all, func(a, b backends.Entry) bool { return a.Name == b.Name }), true, ""
+	return d.listing(dir), true, ""
 }
 
 // lastBelow undoes next.
@@ -315,6 +303,7 @@ func (x *index) replace(dir string, iv interval, kids []kid, now time.Time, expi
 	if iv.lo >= iv.hi {
 		return
 	}
+	d.own()
 	from, _ := d.search(iv.lo)
 	to, _ := d.search(iv.hi)
 	old := slices.Clone(d.kids[from:to])
@@ -323,6 +312,7 @@ func (x *index) replace(dir string, iv interval, kids []kid, now time.Time, expi
 			kids[i] = k.settle(old[j])
 		}
 	}
+	pack(kids)
 	x.kids += len(kids) - len(old)
 	d.kids = slices.Replace(d.kids, from, to, kids...)
 	d.known = addInterval(d.known, iv)

@@ -30,6 +30,7 @@ func (x *index) open(dir string, now time.Time) *dirInfo {
 	}
 	x.clock++
 	d.used = x.clock
+	d.own()
 	return d
 }
 

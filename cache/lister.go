@@ -190,6 +190,12 @@ func outage(err error) bool {
 
 // list returns all children of dir, in name order.
 func (l *lister) list(ctx context.Context, dir string) ([]backends.Entry, error) {
+	all, err := l.view(ctx, dir)
+	return all.entries(), err
+}
+
+// view is list.
+func (l *lister) view(ctx context.Context, dir string) (*Listing, error) {
 	if all, ok := l.complete(dir); ok {
 		return all, nil
 	}
@@ -215,10 +221,10 @@ func (l *lister) peek(dir string) []backends.Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all, _, _ := l.index.children(dir)
-	return all
+	return all.entries()
 }
 
-func (l *lister) complete(dir string) ([]backends.Entry, bool) {
+func (l *lister) complete(dir string) (*Listing, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.believed(dir) {

@@ -386,7 +386,7 @@ func FuzzDecodeIndex(f *testing.F) {
 		}
 		for dir := range x.dirs {
 			all, _, _ := x.children(dir)
-			for _, e := range all {
+			for _, e := range all.entries() {
 				if !backends.ValidName(e.Name) && backends.ValidName(dir) {
 					t.Errorf("name %q from a stored listing", e.Name)
 				}

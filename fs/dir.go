@@ -105,7 +105,7 @@ func (d *dir) OpendirHandle(ctx context.Context, _ uint32) (fusefs.FileHandle, u
 	}
 	ctx, done := patient(ctx)
 	defer done()
-	entries, err := d.t.store.List(ctx, d.path)
+	entries, err := d.t.store.Listing(ctx, d.path)
 	if err != nil {
 		return nil, 0, d.t.fs.fail(ctx, "opendir", d.path, err)
 	}
@@ -145,7 +145,6 @@ type shelf struct {
 	noMeta
 	fs      *FS
 	entries []backends.Entry
-	shown   shown
 }
 
 func newShelf(f *FS) *shelf {
@@ -188,10 +187,10 @@ func (s *shelf) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOu
 func (s *shelf) OpendirHandle(context.Context, uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
 	root := inodeOf("", "")
 	h := &dirHandle{
-		entries: s.entries, clock: s.fs.o.Now, until: s.fs.o.Now().Add(maxTimeout), child: s.child, self: root, parent: root,
+		entries: entryList(s.entries), clock: s.fs.o.Now, until: s.fs.o.Now().Add(maxTimeout), child: s.child, self: root, parent: root,
 		ino: func(e backends.Entry) uint64 { return inodeOf(e.Name, "") },
 	}
-	return h, s.shown.flags(s.entries), 0
+	return h, fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE, 0
 }
 
 // Statfs answers df.

@@ -4,35 +4,58 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sort"
 	"sync"
 	"syscall"
 	"time"
+	"weak"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"studyfs/backends"
+	"studyfs/cache"
 )
 
 func byName(a, b backends.Entry) int { return cmp.Compare(a.Name, b.Name) }
 
 func sortByName(entries []backends.Entry) { slices.SortFunc(entries, byName) }
 
+// list is the children of a directory, by name.
+type list interface {
+	Len() int
+	At(i int) backends.Entry
+}
+
+// entryList is a list of few.
+type entryList []backends.Entry
+
+func (l entryList) Len() int                { return len(l) }
+func (l entryList) At(i int) backends.Entry { return l[i] }
+
 // shown remembers which listing the kernel has, so that it may answer readdir from its own pages.
 type shown struct {
-	mu   sync.Mutex // guards last
-	last []backends.Entry
+	mu   sync.Mutex                  // guards what follows
+	last weak.Pointer[cache.Listing] // it may be long, and nobody else want it any more
+	kept *cache.Listing              // instead, of sources whose listings are made anew each time around the same entries
+	seen bool
 }
 
 // flags lets the kernel keep its copy of the directory while the listing is the one it was made from. On another
 // listing the open goes without the flags, which makes the kernel drop its copy; the next one may keep again.
-func (s *shown) flags(now []backends.Entry) uint32 {
+func (s *shown) flags(now *cache.Listing) uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := s.last == nil
-	same := len(s.last) == len(now) && (len(now) == 0 || &s.last[0] == &now[0])
-	s.last = now
-	if !first && !same {
+	last := s.kept
+	if last == nil {
+		last = s.last.Value()
+	}
+	first := !s.seen
+	s.last, s.kept, s.seen = weak.Make(now), nil, true
+	if !now.Owned() {
+		s.kept = now
+	}
+	if !first && !now.Same(last) {
 		return 0
 	}
 	return fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE
@@ -41,7 +64,7 @@ func (s *shown) flags(now []backends.Entry) uint32 {
 // dirHandle is one opendir: a snapshot and a place in it. Offsets are 1 for what follows ".", 2 for what follows
 // "..", then one per entry; they mean the same at any time while the handle lives. go-fuse calls it under a lock.
 type dirHandle struct {
-	entries      []backends.Entry
+	entries      list
 	at           int
 	self, parent uint64
 	until        time.Time // the listing is believed until then
@@ -61,10 +84,10 @@ func (h *dirHandle) Readdirent(context.Context) (*fuse.DirEntry, syscall.Errno) 
 		h.de.Name, h.de.Ino = ".", h.self
 	case h.at == 1:
 		h.de.Name, h.de.Ino = "..", h.parent
-	case h.at-2 >= len(h.entries):
+	case h.at-2 >= h.entries.Len():
 		return nil, 0
 	default:
-		e := h.entries[h.at-2]
+		e := h.entries.At(h.at - 2)
 		_, h.de.Name = backends.Split(e.Name)
 		h.de.Ino = h.ino(e)
 		switch {
@@ -85,9 +108,9 @@ func (h *dirHandle) Seekdir(ctx context.Context, off uint64) syscall.Errno {
 		if err != nil {
 			return errno(err)
 		}
-		h.entries = entries
+		h.entries = entryList(entries)
 	}
-	if off > uint64(len(h.entries)+2) {
+	if off > uint64(h.entries.Len()+2) {
 		return syscall.EINVAL
 	}
 	h.at = int(off)
@@ -109,19 +132,19 @@ func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut)
 
 // find is usually the last entry handed out; after an interrupted or full answer it is an earlier one.
 func (h *dirHandle) find(name string) (backends.Entry, bool) {
-	if i := h.at - 3; i >= 0 && i < len(h.entries) {
-		if _, base := backends.Split(h.entries[i].Name); base == name {
-			return h.entries[i], true
-		}
+	base := func(i int) string {
+		_, last := backends.Split(h.entries.At(i).Name)
+		return last
 	}
-	i, ok := slices.BinarySearchFunc(h.entries, name, func(e backends.Entry, name string) int {
-		_, base := backends.Split(e.Name)
-		return cmp.Compare(base, name)
-	})
+	n := h.entries.Len()
+	if i := h.at - 3; i >= 0 && i < n && base(i) == name {
+		return h.entries.At(i), true
+	}
+	i, ok := sort.Find(n, func(i int) int { return cmp.Compare(name, base(i)) })
 	if !ok {
 		return backends.Entry{}, false
 	}
-	return h.entries[i], true
+	return h.entries.At(i), true
 }
 
 // Fsyncdir has nothing to do.

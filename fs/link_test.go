@@ -126,7 +126,7 @@ func TestIdentityOfLinks(t *testing.T) {
 			t.Errorf("%s: %+v, was %+v; the same version: %v", what, got, same, sameVersion(e, other))
 		}
 	}
-	h := &dirHandle{entries: []backends.Entry{e}, at: 2, ino: func(backends.Entry) uint64 { return 1 }}
+	h := &dirHandle{entries: entryList{e}, at: 2, ino: func(backends.Entry) uint64 { return 1 }}
 	if got, _ := h.Readdirent(t.Context()); got == nil || got.Name != "b" || got.Mode != unix.S_IFLNK {
 		t.Errorf("listed as %v", got)
 	}

@@ -259,7 +259,7 @@ func (d *rwDir) OpendirHandle(ctx context.Context, _ uint32) (fusefs.FileHandle,
 }
 
 func (d *rwDir) handle(items []item) *dirHandle {
-	h := &dirHandle{entries: kinds(items), clock: d.o.t.fs.o.Now, until: d.o.t.fs.o.Now()}
+	h := &dirHandle{entries: entryList(kinds(items)), clock: d.o.t.fs.o.Now, until: d.o.t.fs.o.Now()}
 	of := func(e backends.Entry) item {
 		i := sort.Search(len(items), func(i int) bool { return items[i].name >= e.Name })
 		return items[i]

@@ -1,0 +1,59 @@
+package budget
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"studyfs/backends/s3/s3test"
+)
+
+// How much memory the serving process may ever have had when all names of a bucket were found: of 30,000 keys, and of a million.
+const (
+	findLimitSome = 100 << 20
+	findLimitFull = 400 << 20
+)
+
+// Somebody runs find over a bucket of a million keys, in one folder and in a thousand: it comes to its end, and the machine still has memory for
+// other things. Without STUDYFS_FULL there are 30,000.
+func TestFindOverManyKeys(t *testing.T) {
+	count, limit := 30_000, int64(findLimitSome)
+	if os.Getenv("STUDYFS_FULL") != "" {
+		count, limit = 1_000_000, findLimitFull
+	}
+	for name, key := range map[string]func(i int) string{
+		"flat": func(i int) string { return fmt.Sprintf("d/recording-%07d.csv", i) },
+		"deep": func(i int) string { return fmt.Sprintf("d/sub-%04d/ses-%d/run-%03d.csv", i/900, i%900/100, i%100) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, srv, url := prepare(t, nil)
+			one := s3test.Object{Body: bytes.NewReader([]byte("x")), Size: 1, ModTime: time.Unix(1e9, 0)}
+			for i := range count {
+				one.ETag = fmt.Sprintf("\"%032x\"", i)
+				srv.Put("study", key(i), one)
+			}
+			dir := e.Mount(source(url)...)
+			files := 0
+			err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+				if err == nil && !d.IsDir() {
+					files++
+				}
+				return err
+			})
+			if err != nil || files != count {
+				t.Fatalf("%d files, %v", files, err)
+			}
+			most := peak(t, e.PID(dir))
+			t.Logf("%d files: %d LIST, at most %d MiB resident", files, srv.Count("ListObjectsV2"), most>>20)
+			if most > limit {
+				t.Errorf("%d MiB, allowed %d", most>>20, limit>>20)
+			}
+			within(t, srv, 3*count/900, 0, 0)
+			e.Unmount(dir)
+		})
+	}
+}
