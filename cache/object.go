@@ -45,9 +45,9 @@ type object struct {
 // errDisk says that the local disk, not the source, failed. The read is then answered from the source directly.
 var errDisk = errors.New("cache disk failed")
 
-// maxCached bounds what the size that a server names can cost: the map of 1 TiB takes 33 MiB of memory. Larger objects are read past
+// maxCached bounds what the size that a server names can cost: the map of 256 GiB takes 33 MiB of memory. Larger objects are read past
 // the cache.
-const maxCached = 1 << 40
+const maxCached = 256 << 30
 
 // load opens or makes the data file and reads the map. It never fails: without a file the object is read uncached.
 func (o *object) load() {
@@ -132,6 +132,9 @@ func (o *object) readValid(p []byte, off int64) (n int, missing int64, err error
 			return n, block, nil
 		}
 		end := min(int64(len(p)), (block+1)*BlockSize-off)
+		for next := block + 1; o.sealer == nil && end < int64(len(p)) && o.verify(next); next++ { // one read of the disk for all of them
+			end = min(int64(len(p)), (next+1)*BlockSize-off)
+		}
 		if o.sealer != nil {
 			if !o.unseal(p[n:end], off+int64(n)) {
 				return n, block, nil

@@ -10,9 +10,9 @@ package cache
 //	          slack        fetched
 //	                       ahead
 //
-// A program that reads at random pays one block per read; one that reads in sequence gets a window that doubles every time it
-// has used up half of what was fetched ahead. The beginning of a file is read by everybody who only wants to know what it
-// is: nothing is fetched ahead until a program leaves the first block.
+// A program that reads at random pays 128 KiB per read, or a quarter more than it asks for; one that reads in sequence gets a window that
+// doubles every time it has used up half of what was fetched ahead. The beginning of a file is read by everybody who only wants to know
+// what it is: nothing is fetched ahead until a program leaves the first 128 KiB.
 type readahead struct {
 	max  int64 // largest window
 	next int64 // where the last read in sequence ended
@@ -29,7 +29,7 @@ const (
 	slack = 1 << 20
 	// touch is how far off the second read after a jump may lie. Narrower than slack: of 100 random reads in
 	// 256 MiB, one pair in ten sequences of 100 touches by chance; with 1 MiB it would be nearly every one.
-	touch = BlockSize
+	touch = leastFetch
 )
 
 // read notes a read of n bytes at off and returns the range [off+n, end) to fetch ahead; end <= off+n means nothing.
@@ -44,11 +44,11 @@ func (r *readahead) read(off, n int64) (end int64, jumped bool) {
 	r.run++
 	r.next = max(r.next, off+n)
 	if r.win == 0 {
-		if r.head && r.next <= BlockSize {
+		if r.head && r.next <= leastFetch {
 			return r.hi, false
 		}
 		// The second read that touches the one before: now it is a sequence.
-		r.win = max(2*BlockSize, n)
+		r.win = max(2*leastFetch, n)
 		if r.head {
 			r.win = firstWindow
 		}

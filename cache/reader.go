@@ -72,7 +72,7 @@ func (r *Reader) read(ctx context.Context, p []byte, off int64, window span) (n 
 			try = 0
 		}
 		if err == nil {
-			err = r.fetch(ctx, span{missing, max(window.to, missing+1)}, missing)
+			err = r.fetch(ctx, span{min(window.from, missing), max(window.to, missing+1)}, missing)
 		}
 		if errors.Is(err, errDisk) {
 			break
@@ -146,7 +146,11 @@ func (r *Reader) plan(off, n int64) span {
 		r.o.letGo(r.held)
 		r.held = nil
 	}
-	return covering(off, min(max(end, off+n), r.o.size)-off)
+	s := covering(off, min(max(end, off+n), r.o.size)-off)
+	if end <= off+n {
+		s = around(s, n, r.o.size)
+	}
+	return s
 }
 
 // fetchAhead begins what is missing of window and does not wait.

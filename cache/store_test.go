@@ -473,7 +473,7 @@ func TestDroppedObjectLeavesTheDisk(t *testing.T) {
 func TestBrokenStreamIsAnErrorNotShortBytes(t *testing.T) {
 	src := newFake()
 	e := src.put("big", 1, 8<<20)
-	src.onBody = func(r io.Reader) io.Reader { return io.LimitReader(r, 70_000) }
+	src.onBody = func(r io.Reader) io.Reader { return io.LimitReader(r, 20_000) }
 	s, _ := openStore(t, src, t.TempDir(), Options{}, SourceOptions{})
 	r, err := s.Open(t.Context(), e)
 	check(t, err)

@@ -193,6 +193,26 @@ func TestRandomReadsOf256MiB(t *testing.T) {
 	within(t, srv, 1, 100, 13<<20)
 }
 
+// Slices of an image, 128 KiB each at any offset: a quarter more than their bytes.
+func TestRandomSlicesOf256MiB(t *testing.T) {
+	const size, slice, count = 256 << 20, 128 << 10, 50
+	body := harness.Pattern(6, size)
+	srv, dir := mount(t, map[string]harness.File{"image.nii": {Body: body}})
+	f, err := os.Open(filepath.Join(dir, "image.nii"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rnd, p := rand.New(rand.NewPCG(7, 8)), make([]byte, slice)
+	for range count {
+		off := rnd.Int64N(size - slice)
+		if _, err := f.ReadAt(p, off); err != nil || string(p) != string(body[off:off+slice]) {
+			t.Fatalf("at %d: wrong bytes, %v", off, err)
+		}
+	}
+	within(t, srv, 1, count+count/10, count*slice*13/10)
+}
+
 func TestSequentialReadOf256MiB(t *testing.T) {
 	const size = 256 << 20
 	body := harness.Pattern(2, size)
