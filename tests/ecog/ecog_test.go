@@ -181,7 +181,7 @@ func TestPatientsFolders(t *testing.T) {
 	l.everywhere()
 	l.audited()
 	l.escrow()
-	if holds(l.left(), surname) {
+	if l.left(surname) {
 		t.Error("the name has left this machine")
 	}
 }
@@ -254,7 +254,7 @@ func TestASurnameIsFoundNowhere(t *testing.T) {
 			if holds(l.kept(), surname) {
 				t.Error("the name is kept on this machine")
 			}
-			if holds(l.left(), surname) {
+			if l.left(surname) {
 				t.Error("the name has left this machine")
 			}
 			if !holds(l.original(l.bad[0]), surname) {

@@ -172,6 +172,9 @@ func (j *Job) Fetch(ctx context.Context) error {
 		})
 	}
 	for _, t := range j.todo {
+		if ctx.Err() != nil { // asked on its own: of two ready cases select takes either
+			break
+		}
 		select {
 		case tasks <- t:
 		case <-ctx.Done():
