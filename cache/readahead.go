@@ -11,7 +11,8 @@ package cache
 //	                       ahead
 //
 // A program that reads at random pays 128 KiB per read, or a quarter more than it asks for; one that reads in sequence gets a window that
-// doubles every time it has used up half of what was fetched ahead. The beginning of a file is read by everybody who only wants to know
+// doubles, and is filled up every time half of it, or 4 MiB, are used up: in small steps, since requests that begin together end together, and
+// the line stands still until the next ones are answered. The beginning of a file is read by everybody who only wants to know
 // what it is: nothing is fetched ahead until a program leaves the first 128 KiB.
 type readahead struct {
 	max  int64 // largest window
@@ -56,9 +57,9 @@ func (r *readahead) read(off, n int64) (end int64, jumped bool) {
 		r.hi = max(r.hi, r.next) + r.win
 		return r.hi, false
 	}
-	if r.hi-r.next <= r.win/2 {
+	if r.next+r.win-r.hi >= min(r.win/2, maxRun*BlockSize) {
 		r.win = min(2*r.win, r.max)
-		r.hi = max(r.hi, r.next) + r.win
+		r.hi = max(r.hi, r.next+r.win)
 	}
 	return r.hi, false
 }
