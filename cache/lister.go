@@ -282,6 +282,9 @@ func (l *lister) close(context.Context) error {
 	return l.save()
 }
 
+// IsProbe reports whether only file managers and indexers ask for base, in every directory that they see.
+func IsProbe(base string) bool { return isProbe(base) }
+
 // isProbe reports whether file managers, indexers or other systems ask for base in every directory they see. Where the listing does
 // not show it already, that costs no request.
 func isProbe(base string) bool {

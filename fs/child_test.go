@@ -23,6 +23,7 @@ import (
 
 	"studyfs/backends"
 	"studyfs/cache"
+	"studyfs/cache/view"
 )
 
 // A mount served by the process that uses it can hang beyond any kill: a thread waits in the kernel for an answer
@@ -58,6 +59,8 @@ type setup struct {
 	Others           bool // other users may come in
 	Patience         int  // seconds after which a test hangs; 0: 30
 	Counted          bool // requests of the kernel are counted
+	View             bool // the trees have one, of Empatica's, with days of UTC+14
+	PyAFQ            bool // or of HCP's
 }
 
 type object struct {
@@ -143,7 +146,14 @@ func (s *server) start() error {
 		if err != nil {
 			return err
 		}
-		trees = append(trees, Tree{Name: name, Store: store})
+		t := Tree{Name: name, Store: store}
+		switch {
+		case s.o.View:
+			t.View = view.Empatica(store, time.FixedZone("", 14*3600))
+		case s.o.PyAFQ:
+			t.View = view.PyAFQ(store, "HCP_1200")
+		}
+		trees = append(trees, t)
 	}
 	var trace slog.Handler
 	if s.o.Counted {

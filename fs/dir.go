@@ -12,6 +12,7 @@ import (
 
 	"studyfs/backends"
 	"studyfs/cache"
+	"studyfs/cache/view"
 )
 
 // tree is what the nodes of one source share.
@@ -19,7 +20,8 @@ type tree struct {
 	fs    *FS
 	name  string
 	store *cache.Store
-	over  *overlay // nil: nobody may write to it
+	over  *overlay   // nil: nobody may write to it
+	view  *view.View // nil: all is shown under its own name only
 }
 
 func (t *tree) dir(path string) *dir { return &dir{t: t, path: path} }
@@ -28,6 +30,9 @@ func (t *tree) dir(path string) *dir { return &dir{t: t, path: path} }
 func (t *tree) root() fusefs.InodeEmbedder {
 	if t.over != nil {
 		return t.over.dir("")
+	}
+	if t.view != nil {
+		return &viewed{dir: dir{t: t}}
 	}
 	return t.dir("")
 }

@@ -36,6 +36,7 @@ import (
 	"studyfs/backends"
 	"studyfs/cache"
 	"studyfs/cache/stage"
+	"studyfs/cache/view"
 )
 
 // ErrUnavailable says that this machine or user cannot mount at all; the text says what to install or change.
@@ -61,6 +62,8 @@ type Tree struct {
 	MaxName int
 	// StageDir is where the files of Stage lie, for Passthrough.
 	StageDir string
+	// View shows files of the tree once more under other names, in folders at its root. Not with a Stage; nil: there is none.
+	View *view.View
 }
 
 // Access is who opens which file.
@@ -164,10 +167,10 @@ func New(o Options) (*FS, error) {
 // plant makes the root node of the trees.
 func (f *FS) plant() error {
 	for _, t := range f.o.Trees {
-		if f.trees[t.Name] != nil || t.Store == nil {
+		if f.trees[t.Name] != nil || t.Store == nil || t.View != nil && t.Stage != nil {
 			return fmt.Errorf("tree %q: %w", t.Name, os.ErrInvalid)
 		}
-		nodes := &tree{fs: f, name: t.Name, store: t.Store}
+		nodes := &tree{fs: f, name: t.Name, store: t.Store, view: t.View}
 		nodes.over = newOverlay(nodes, t)
 		f.trees[t.Name] = nodes
 	}
@@ -236,7 +239,14 @@ func (f *FS) Passthrough() (on bool, why string) { return f.pass.state() }
 
 // Changed takes back what the kernel believes of a directory of a tree. It only notes it down: safe from any
 // goroutine, never blocks, and does nothing while there is no mount.
-func (f *FS) Changed(tree string, c backends.Change) { f.inval.add(tree, c) }
+func (f *FS) Changed(tree string, c backends.Change) {
+	f.inval.add(tree, c)
+	if t := f.trees[tree]; t != nil && t.view != nil {
+		for _, more := range t.view.Changed(c) {
+			f.inval.add(tree, more)
+		}
+	}
+}
 
 // Info is what is known of one path without asking its source, beyond a listing that is no longer believed.
 type Info struct {
@@ -263,12 +273,12 @@ func (f *FS) Stat(ctx context.Context, path string) (Info, error) {
 }
 
 func (t *tree) status(ctx context.Context, name string) (Info, error) {
-	e, err := t.store.Lookup(ctx, name)
+	e, err := t.entry(ctx, name)
 	if err != nil {
 		return Info{Tree: t.name}, err
 	}
 	info := Info{Tree: t.name, Entry: e, Trouble: trouble(e)}
-	if !e.Dir {
+	if !e.Dir && !t.isOfView(e.Name) {
 		info.State = t.store.State(e)
 	}
 	return info, nil

@@ -27,6 +27,23 @@ var (
 	_ fusefs.NodeGetxattrer     = (*dir)(nil)
 	_ fusefs.NodeListxattrer    = (*dir)(nil)
 
+	_ fusefs.NodeLookuper       = (*viewed)(nil)
+	_ fusefs.NodeGetattrer      = (*viewed)(nil)
+	_ fusefs.NodeOpendirHandler = (*viewed)(nil)
+	_ fusefs.NodeStatfser       = (*viewed)(nil)
+	_ fusefs.NodeGetxattrer     = (*viewed)(nil)
+
+	_ fusefs.NodeLookuper       = (*viewDir)(nil)
+	_ fusefs.NodeGetattrer      = (*viewDir)(nil)
+	_ fusefs.NodeOpendirHandler = (*viewDir)(nil)
+	_ fusefs.NodeStatfser       = (*viewDir)(nil)
+	_ fusefs.NodeGetxattrer     = (*viewDir)(nil)
+
+	_ fusefs.NodeGetattrer  = (*made)(nil)
+	_ fusefs.NodeOpener     = (*made)(nil)
+	_ fusefs.NodeReader     = (*made)(nil)
+	_ fusefs.NodeGetxattrer = (*made)(nil)
+
 	_ fusefs.NodeLookuper       = (*shelf)(nil)
 	_ fusefs.NodeGetattrer      = (*shelf)(nil)
 	_ fusefs.NodeOpendirHandler = (*shelf)(nil)

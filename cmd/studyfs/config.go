@@ -108,6 +108,9 @@ type sourceConfig struct {
 	Lock    nameList `toml:"lock" help:"streams whose contents never lie in clear on this disk, such as gps,audio_recordings"`
 	Refresh duration `toml:"refresh" help:"how often beiwe: asks for changes (default 8m)"`
 
+	View     viewName `toml:"view" values:"off,by-participant,pyafq" help:"show the files once more under other names: by-participant (of empatica: by-participant/PARTICIPANT/DAY/), pyafq (of hcp: pyafq/derivatives/dmriprep/sub-ID/) or off (default)"`
+	TimeZone zoneName `toml:"time-zone" help:"time zone of the study, such as Europe/Berlin: view by-participant shows its days, too (by-participant-local/)"`
+
 	Video   *targetConfig `toml:"video"` // of kind ecog, as the three below
 	EDF     *targetConfig `toml:"edf"`
 	Archive *targetConfig `toml:"archive"`
@@ -362,6 +365,9 @@ func (c sourceConfig) validate(name string) error {
 		return errors.New("keys is missing; such as \"file:KEYS.csv\"")
 	case c.Write && !takesFiles(c.Kind):
 		return fmt.Errorf("write: nothing can be written to a source of kind %s; only s3, dir and ecog take files", c.Kind)
+	}
+	if err := c.checkView(); err != nil {
+		return err
 	}
 	return c.validateTargets()
 }

@@ -15,6 +15,7 @@ import (
 	"studyfs/backends/s3"
 	"studyfs/cache"
 	"studyfs/cache/stage"
+	"studyfs/cache/view"
 	"studyfs/cmd/studyfs/audit"
 )
 
@@ -27,6 +28,7 @@ type liveSource struct {
 	end      func() error            // nil where nothing has to end
 	rekey    rekeyer                 // nil where there are no keys
 	store    *cache.Store
+	view     *view.View                  // nil where there is none
 	writing  *writing                    // nil where nothing is written
 	audit    *auditor                    // nil notes nothing
 	room     atomic.Pointer[cache.Store] // what gives way to staged files; nil for now
@@ -143,10 +145,14 @@ func (m *mountServer) openStore(ctx context.Context, s *liveSource) error {
 	if err != nil {
 		return &failure{What: "cannot open the cache in " + m.spec.CacheDir, Why: err.Error(), Do: "choose another place with --cache-dir", Code: exitCannotCreate}
 	}
+	if s.view, err = s.newView(); err != nil {
+		return err
+	}
 	entries, err := s.store.List(ctx, "")
 	if err != nil {
 		return explainSource(s.spec, err)
 	}
+	s.notices = append(s.notices, s.hiddenByView(entries)...)
 	if len(entries) == 0 && s.spec.Write == nil {
 		s.notices = append(s.notices, s.emptyNotice())
 	}

@@ -186,7 +186,7 @@ func (m *mountServer) mount() error {
 		if s.store == nil {
 			continue
 		}
-		t := fs.Tree{Name: m.spec.folder(s.spec), Store: s.store}
+		t := fs.Tree{Name: m.spec.folder(s.spec), Store: s.store, View: s.view}
 		if w := s.writing; w != nil && !w.ended() {
 			t.Stage, t.Delete, t.MaxName = w.stage, s.spec.Write.Delete, maxKey-len(s.spec.Prefix)-s.spec.suffix()
 			t.StageDir = w.stage.Dir()

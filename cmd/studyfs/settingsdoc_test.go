@@ -34,8 +34,11 @@ func sampleOf(s setting) string {
 	case "address":
 		return "127.0.0.1:7"
 	}
-	if s.path == "owner" {
+	switch s.path {
+	case "owner":
 		return "123456789012"
+	case "time-zone":
+		return "Europe/Berlin"
 	}
 	return "seven"
 }

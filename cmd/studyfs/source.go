@@ -50,6 +50,7 @@ type sourceSpec struct {
 	Dir   *dirSpec   `json:"dir,omitempty"`   // of that kind; Bucket is empty then
 	Write *writeSpec `json:"write,omitempty"` // nil: nothing is ever written
 	Crypt *cryptSpec `json:"crypt,omitempty"` // nil: objects are shown as they are
+	View  *viewSpec  `json:"view,omitempty"`  // nil: all is shown under its own name only
 	Gate  *gateSpec  `json:"gate,omitempty"`  // nil: nothing is known of rules by which files leave this machine
 
 	AtRest *atRestSpec `json:"at_rest,omitempty"` // nil: what is kept of it lies in clear on this disk
@@ -266,6 +267,9 @@ func (l *loaded) build(name string, c sourceConfig, wrongURL int) (sourceSpec, [
 	s, notices, err := l.buildKind(name, c, wrongURL)
 	if err == nil {
 		s.AtRest, err = buildAtRest(c)
+	}
+	if err == nil {
+		s.View, err = buildView(s, c)
 	}
 	s.Audit = c.Audit
 	return s, notices, err

@@ -81,7 +81,7 @@ type warming struct {
 
 // run does what was asked for, telling of it now and then, and returns the last word.
 func (w *warming) run(ctx context.Context, cancel func(), tell func(warmReport) error) warmReport {
-	places, err := w.places()
+	places, err := w.places(ctx)
 	w.job = warm.New(places, w.q.Since)
 	if err == nil {
 		var telling sync.WaitGroup
@@ -178,7 +178,7 @@ func unpin(places []warm.Place) error {
 }
 
 // places finds what is meant in the sources of the mount.
-func (w *warming) places() (all []warm.Place, err error) {
+func (w *warming) places(ctx context.Context) (all []warm.Place, err error) {
 	for _, p := range withoutNested(w.q.Paths) {
 		for _, s := range w.m.sources {
 			name, in := w.m.nameIn(s, p)
@@ -193,7 +193,13 @@ func (w *warming) places() (all []warm.Place, err error) {
 				shown = folder + "/"
 			}
 			w.last = s.spec
-			all = append(all, warm.Place{Store: s.store, Name: name, Shown: shown})
+			names, err := s.plain(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			for _, name := range names {
+				all = append(all, warm.Place{Store: s.store, Name: name, Shown: shown})
+			}
 		}
 	}
 	if len(all) == 0 && w.q.Do != warmPins {
