@@ -27,12 +27,13 @@ type index struct {
 
 // dirInfo is what is known of one directory.
 type dirInfo struct {
-	kids  []kid // in key order; one that lies in no known interval is left from an older listing and not believed
+	kids  kidList // one that lies in no known interval is left from an older listing and not believed
 	known []interval
-	at    time.Time // of the oldest interval
+	at    time.Time // of the oldest interval, or of the end of a listing that outlived it
 	disk  bool      // read from disk, not seen in this run
+	busy  bool      // being listed: what has come of it is believed until all has
 	used  int64     // index.clock at the last use
-	view  *Listing  // that was handed out; it may have the very kids
+	view  *Listing  // that was handed out: of these very kids, as far as it goes
 }
 
 // kid is one child. key ends in "/" if it is a directory.
@@ -118,19 +119,20 @@ func (x *index) find(dir, base string) (k kid, v verdict, from string) {
 	x.clock++
 	d.used = x.clock
 	keys := [...]string{base, base + "/"}
-	if i, ok := d.search(keys[1]); ok && d.covers(keys[1]) {
-		return d.kids[i], present, "" // also where there is a file of that name
+	if k, ok := d.search(keys[1]); ok && d.covers(keys[1]) {
+		return k, present, "" // also where there is a file of that name
 	}
-	if i, ok := d.search(keys[0]); ok && d.kids[i].put && d.covers(keys[0]) {
-		return d.kids[i], present, ""
+	file, ok := d.search(keys[0])
+	if ok && file.put && d.covers(keys[0]) {
+		return file, present, ""
 	}
 	for _, key := range keys {
 		if !d.covers(key) {
 			return kid{}, unknown, key
 		}
 	}
-	if i, ok := d.search(keys[0]); ok {
-		return d.kids[i], present, ""
+	if ok {
+		return file, present, ""
 	}
 	return kid{}, absent, ""
 }
@@ -139,13 +141,13 @@ func (x *index) find(dir, base string) (k kid, v verdict, from string) {
 // unknown begins.
 func (x *index) children(dir string) (all *Listing, complete bool, after string) {
 	d := x.dirs[dir]
-	if d == nil || len(d.known) == 0 || d.known[0].lo != "" {
+	if d == nil || d.reach() == "" {
 		return nil, false, ""
 	}
 	x.clock++
 	d.used = x.clock
-	if d.known[0].hi != top {
-		return nil, false, lastBelow(d.known[0].hi)
+	if hi := d.reach(); hi != top {
+		return nil, false, lastBelow(hi)
 	}
 	return d.listing(dir), true, ""
 }
@@ -161,8 +163,27 @@ func lastBelow(hi string) string {
 	return before(hi)
 }
 
-func (d *dirInfo) search(key string) (int, bool) {
-	return slices.BinarySearchFunc(d.kids, key, func(k kid, key string) int { return strings.Compare(k.key, key) })
+func (d *dirInfo) search(key string) (kid, bool) {
+	i, ok := d.kids.search(key)
+	if !ok {
+		return kid{}, false
+	}
+	return d.kids.at(i), true
+}
+
+// reach is the child key below which all children are known, from the first on; "" if none are.
+func (d *dirInfo) reach() string {
+	if len(d.known) == 0 || d.known[0].lo != "" {
+		return ""
+	}
+	return d.known[0].hi
+}
+
+// unsee forgets the listing that was handed out: kids from lo on are about to change.
+func (d *dirInfo) unsee(lo string) {
+	if d.view != nil && lo < d.view.reach() {
+		d.view = nil
+	}
 }
 
 func (d *dirInfo) covers(key string) bool {
@@ -303,18 +324,17 @@ func (x *index) replace(dir string, iv interval, kids []kid, now time.Time, expi
 	if iv.lo >= iv.hi {
 		return
 	}
-	d.own()
-	from, _ := d.search(iv.lo)
-	to, _ := d.search(iv.hi)
-	old := slices.Clone(d.kids[from:to])
+	d.unsee(iv.lo)
+	from, _ := d.kids.search(iv.lo)
+	to, _ := d.kids.search(iv.hi)
+	old := d.kids.slice(from, to)
 	for i, k := range kids {
 		if j, ok := slices.BinarySearchFunc(old, k.key, func(k kid, key string) int { return strings.Compare(k.key, key) }); ok {
 			kids[i] = k.settle(old[j])
 		}
 	}
-	pack(kids)
 	x.kids += len(kids) - len(old)
-	d.kids = slices.Replace(d.kids, from, to, kids...)
+	d.kids = d.kids.replace(from, to, kids)
 	d.known = addInterval(d.known, iv)
 	x.compare(dir, old, kids, hadKnown, out)
 }
@@ -368,8 +388,8 @@ func (x *index) gone(dir string, k kid, out *diff) {
 	name := backends.Join(dir, k.base())
 	if d := x.dirs[name]; d != nil {
 		delete(x.dirs, name)
-		x.kids -= len(d.kids)
-		for _, below := range d.kids {
+		x.kids -= d.kids.len()
+		for below := range d.kids.all() {
 			x.gone(name, below, out)
 		}
 	}
@@ -408,8 +428,10 @@ func (x *index) trim(limit int, since int64) {
 		if x.kids <= limit*9/10 || u.used > since {
 			return
 		}
-		x.kids -= len(x.dirs[u.dir].kids)
-		delete(x.dirs, u.dir)
+		if d := x.dirs[u.dir]; !d.busy {
+			x.kids -= d.kids.len()
+			delete(x.dirs, u.dir)
+		}
 	}
 }
 

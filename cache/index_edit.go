@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"slices"
 	"time"
 
 	"studyfs/backends"
@@ -30,7 +29,6 @@ func (x *index) open(dir string, now time.Time) *dirInfo {
 	}
 	x.clock++
 	d.used = x.clock
-	d.own()
 	return d
 }
 
@@ -46,20 +44,30 @@ func (x *index) put(e backends.Entry, now time.Time, expired func(string, *dirIn
 	d, k := x.open(dir, now), kidOf(e)
 	k.put = true
 	var replaced []backends.Entry
-	i, there := d.search(k.key)
-	if there {
-		if old := d.kids[i]; old.version != k.version {
-			replaced = append(replaced, old.entry(dir))
-		} else {
-			k = k.settle(old)
-		}
-		d.kids[i] = k
-	} else {
-		d.kids = slices.Insert(d.kids, i, k)
-		x.kids++
+	old, there := d.search(k.key)
+	switch {
+	case there && old.version != k.version:
+		replaced = append(replaced, old.entry(dir))
+	case there:
+		k = k.settle(old)
 	}
-	d.known = addInterval(d.known, interval{k.key, next(k.key)})
+	x.set(d, k.key, []kid{k})
 	return replaced
+}
+
+// set puts one kid, or none, where key is or would be.
+func (x *index) set(d *dirInfo, key string, kids []kid) {
+	d.unsee(key)
+	from, there := d.kids.search(key)
+	to := from
+	if there {
+		to++
+	}
+	x.kids += len(kids) - (to - from)
+	if len(kids) > 0 || there {
+		d.kids = d.kids.replace(from, to, kids)
+	}
+	d.known = addInterval(d.known, interval{key, next(key)})
 }
 
 // putDir takes in that dir is there, with all above it. Where a listing that is still believed shows that it was not, it is new, and
@@ -71,16 +79,15 @@ func (x *index) putDir(dir string, mod, now time.Time, expired func(string, *dir
 	parent, base := backends.Split(dir)
 	x.putDir(parent, time.Time{}, now, expired)
 	d, key := x.open(parent, now), base+"/"
-	i, there := d.search(key)
-	if !there {
-		isNew := d.covers(key) && !expired(parent, d)
-		d.kids = slices.Insert(d.kids, i, kid{key: key, mod: mod})
-		x.kids++
-		if isNew && x.dirs[dir] == nil {
-			x.dirs[dir] = &dirInfo{known: []interval{{"", top}}, at: d.at, used: x.clock}
-		}
+	if _, there := d.search(key); there {
+		d.known = addInterval(d.known, interval{key, next(key)})
+		return
 	}
-	d.known = addInterval(d.known, interval{key, next(key)})
+	isNew := d.covers(key) && !expired(parent, d)
+	x.set(d, key, []kid{{key: key, mod: mod}})
+	if isNew && x.dirs[dir] == nil {
+		x.dirs[dir] = &dirInfo{known: []interval{{"", top}}, at: d.at, used: x.clock}
+	}
 }
 
 // drop takes in that name was deleted, and returns the file that it was, and the child key of what it was. A directory below which
@@ -88,17 +95,15 @@ func (x *index) putDir(dir string, mod, now time.Time, expired func(string, *dir
 func (x *index) drop(name string, now time.Time) (removed []backends.Entry, key string) {
 	dir, key := backends.Split(name)
 	d := x.open(dir, now)
-	i, there := d.search(key)
+	old, there := d.search(key)
 	if !there {
 		if _, isDir := d.search(key + "/"); isDir {
 			return nil, x.dropIfEmpty(name, now)
 		}
 	} else {
-		removed = append(removed, d.kids[i].entry(dir))
-		d.kids = slices.Delete(d.kids, i, i+1)
-		x.kids--
+		removed = append(removed, old.entry(dir))
 	}
-	d.known = addInterval(d.known, interval{key, next(key)})
+	x.set(d, key, nil)
 	return removed, key
 }
 
@@ -106,18 +111,18 @@ func (x *index) drop(name string, now time.Time) (removed []backends.Entry, key 
 func (x *index) dropIfEmpty(name string, now time.Time) string {
 	dir, base := backends.Split(name)
 	d, key := x.open(dir, now), base+"/"
-	i, there := d.search(key)
+	old, there := d.search(key)
 	if !there {
 		return ""
 	}
 	if below := x.dirs[name]; below != nil {
-		if slices.ContainsFunc(below.kids, func(k kid) bool { return below.covers(k.key) }) {
-			return ""
+		for k := range below.kids.all() {
+			if below.covers(k.key) {
+				return ""
+			}
 		}
-		x.gone(dir, d.kids[i], &diff{}) // what is left there of older listings
+		x.gone(dir, old, &diff{}) // what is left there of older listings
 	}
-	d.kids = slices.Delete(d.kids, i, i+1)
-	x.kids--
-	d.known = addInterval(d.known, interval{key, next(key)})
+	x.set(d, key, nil)
 	return key
 }

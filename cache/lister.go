@@ -58,14 +58,6 @@ type lister struct {
 	onDisk bool // what lies on disk lacks no edit
 }
 
-// call is one request (or a few in a row) for one directory, shared by all who wait.
-type call struct {
-	done    chan struct{}
-	err     error // set before done is closed
-	cancel  context.CancelFunc
-	waiters int
-}
-
 func newLister(src backends.Source, o listerOptions) (*lister, error) {
 	if o.maxEntries == 0 {
 		o.maxEntries = defaultMaxEntries
@@ -93,7 +85,7 @@ func (l *lister) lookup(ctx context.Context, name string) (backends.Entry, error
 		return backends.Entry{}, fmt.Errorf("lookup: %w", backends.ErrNotExist)
 	}
 	dir, base := backends.Split(name)
-	for try := range 8 {
+	for try := 0; try < 8; {
 		k, v, from := l.ask(dir, base)
 		switch {
 		case v == present:
@@ -101,15 +93,22 @@ func (l *lister) lookup(ctx context.Context, name string) (backends.Entry, error
 		case v == absent || isProbe(base):
 			return backends.Entry{}, fmt.Errorf("lookup: %w", backends.ErrNotExist)
 		}
-		// A page full of keys that no file name can stand for may not reach the name: then its parent is listed.
-		err := l.share(ctx, dir, func(ctx context.Context) error {
-			if try >= 3 {
-				return l.listPage(ctx, dir, before(from))
-			}
-			return l.walkPage(ctx, dir, before(prefixOf(dir)+from))
-		})
+		alone, err := l.follow(ctx, dir)
+		mine := false
+		if alone {
+			// A page full of keys that no file name can stand for may not reach the name: then its parent is listed.
+			mine, err = l.share(ctx, dir, func(ctx context.Context) error {
+				if try >= 3 {
+					return l.listPage(ctx, dir, before(from))
+				}
+				return l.walkPage(ctx, dir, before(prefixOf(dir)+from))
+			})
+		}
 		if err != nil {
 			return l.stale(dir, base, err)
+		}
+		if mine {
+			try++
 		}
 	}
 	return backends.Entry{}, fmt.Errorf("lookup: %w: listing does not reach the name", backends.ErrBadAnswer)
@@ -135,7 +134,7 @@ func (l *lister) believed(dir string) bool {
 	if d == nil {
 		return true // nothing known: the index says so
 	}
-	if d.disk && now.Sub(d.at) < staleLimit {
+	if d.disk && !d.busy && now.Sub(d.at) < staleLimit {
 		l.todo[dir] = true
 		select {
 		case l.wake <- struct{}{}:
@@ -157,7 +156,7 @@ func (l *lister) believed(dir string) bool {
 
 func (l *lister) expired(dir string, d *dirInfo) bool {
 	now := l.o.now()
-	return d.disk || now.Sub(d.at) >= l.o.ttl(dir, now)
+	return !d.busy && (d.disk || now.Sub(d.at) >= l.o.ttl(dir, now))
 }
 
 // stale answers a lookup that failed from what was known before, if the failure is one of the network.
@@ -188,32 +187,22 @@ func outage(err error) bool {
 		errors.Is(err, context.DeadlineExceeded)
 }
 
-// list returns all children of dir, in name order.
+// list returns all children of dir, by name.
 func (l *lister) list(ctx context.Context, dir string) ([]backends.Entry, error) {
-	all, err := l.view(ctx, dir)
-	return all.entries(), err
-}
-
-// view is list.
-func (l *lister) view(ctx context.Context, dir string) (*Listing, error) {
-	if all, ok := l.complete(dir); ok {
-		return all, nil
+	s, err := l.open(ctx, dir)
+	if err != nil {
+		return nil, err
 	}
-	err := l.share(ctx, dir, func(ctx context.Context) error { return l.fetchDir(ctx, dir) })
+	defer s.Close()
+	if err := s.whole(ctx); err != nil {
+		return nil, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all, complete, _ := l.index.children(dir)
-	switch {
-	case err == nil && complete:
-		return all, nil
-	case err == nil:
-		return nil, fmt.Errorf("list: %w: listing is not complete", backends.ErrBadAnswer)
+	if all, whole, _ := l.index.children(dir); whole {
+		return all.entries(), nil // with what was put meanwhile
 	}
-	if d := l.index.dirs[dir]; complete && outage(err) && l.o.now().Sub(d.at) < staleLimit {
-		l.failed[dir] = l.o.now()
-		return all, nil
-	}
-	return nil, err
+	return s.Listing.entries(), nil
 }
 
 // peek returns the children of dir, by name, if all are known, believed or not: it is for guesses.
@@ -222,16 +211,6 @@ func (l *lister) peek(dir string) []backends.Entry {
 	defer l.mu.Unlock()
 	all, _, _ := l.index.children(dir)
 	return all.entries()
-}
-
-func (l *lister) complete(dir string) (*Listing, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.believed(dir) {
-		return nil, false
-	}
-	all, ok, _ := l.index.children(dir)
-	return all, ok
 }
 
 // expire says that dir is known to differ from its listing: the next call asks again.
@@ -248,10 +227,12 @@ func (l *lister) fresh(dir string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d, now := l.index.dirs[dir], l.o.now()
-	if d == nil {
+	switch {
+	case d == nil:
 		return 0
-	}
-	if d.disk { // being looked at again; while the source cannot be reached, for as long as it is not asked
+	case d.busy: // when all has come, it will be believed for some of its time at least
+		return l.o.ttl(dir, now) / 2
+	case d.disk: // being looked at again; while the source cannot be reached, for as long as it is not asked
 		if _, ok := l.failed[dir]; ok {
 			return time.Second
 		}

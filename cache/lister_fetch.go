@@ -10,55 +10,6 @@ import (
 	"studyfs/backends"
 )
 
-// share runs fetch for dir, once however many callers want it at the same time, on the lister's own context: a
-// caller who leaves takes nothing from the others. fetch ends when the last has left.
-func (l *lister) share(ctx context.Context, dir string, fetch func(context.Context) error) error {
-	l.mu.Lock()
-	c := l.calls[dir]
-	if c == nil {
-		c = l.begin(dir, fetch) //nolint:contextcheck // lives as long as its last waiter, on the lister's context
-	}
-	c.waiters++
-	l.mu.Unlock()
-	select {
-	case <-c.done:
-		return c.err
-	case <-ctx.Done():
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c.waiters--
-	if c.waiters == 0 {
-		c.cancel()
-		if l.calls[dir] == c {
-			delete(l.calls, dir) // whoever comes now begins anew
-		}
-	}
-	return ctx.Err()
-}
-
-// begin starts a call. The caller holds mu.
-func (l *lister) begin(dir string, fetch func(context.Context) error) *call {
-	ctx, cancel := context.WithTimeout(l.ctx, l.o.timeout)
-	c := &call{done: make(chan struct{}), cancel: cancel}
-	l.calls[dir] = c
-	l.work.Go(func() {
-		defer cancel()
-		err := fetch(ctx)
-		l.mu.Lock()
-		c.err = err
-		if l.calls[dir] == c {
-			delete(l.calls, dir)
-		}
-		if err == nil {
-			delete(l.failed, dir)
-		}
-		l.mu.Unlock()
-		close(c.done)
-	})
-	return c
-}
-
 // walkPage asks on behalf of dir for one flat page of the whole source after the key after, and takes it in. What lies
 // before the wanted key costs nothing, what lies behind it answers the next questions.
 func (l *lister) walkPage(ctx context.Context, dir, after string) error {
@@ -72,7 +23,7 @@ func (l *lister) walkPage(ctx context.Context, dir, after string) error {
 	if err != nil {
 		return err
 	}
-	l.take(func(now time.Time) diff {
+	l.take(dir, func(now time.Time) diff {
 		return l.index.applyWalk(after, l.edits.amend(page, after, since, asItIs), now, l.expired)
 	})
 	return nil
@@ -94,7 +45,7 @@ func (l *lister) listPage(ctx context.Context, dir, after string) error {
 	if err != nil {
 		return err
 	}
-	l.take(func(now time.Time) diff {
+	l.take(dir, func(now time.Time) diff {
 		return l.index.applyList(dir, after, l.edits.amend(page, from, since, childOf(dir)), now, l.expired)
 	})
 	return nil
@@ -112,17 +63,19 @@ func (l *lister) listWhole(ctx context.Context, dir string) error {
 		page.Entries = append(page.Entries, e)
 	}
 	sortByKey(page.Entries)
-	l.take(func(now time.Time) diff {
+	l.take(dir, func(now time.Time) diff {
 		return l.index.applyList(dir, "", l.edits.amend(page, "", since, childOf(dir)), now, l.expired)
 	})
 	return nil
 }
 
-// take applies an answer and tells of what it changed, from the goroutine of the request.
-func (l *lister) take(apply func(now time.Time) diff) {
+// take applies an answer to what was asked on behalf of dir, and tells of what it changed, from the goroutine of the request.
+func (l *lister) take(dir string, apply func(now time.Time) diff) {
 	l.mu.Lock()
 	since := l.index.clock
-	out := apply(l.o.now())
+	now := l.o.now()
+	out := apply(now)
+	l.came(dir, now)
 	l.index.trim(l.o.maxEntries, since)
 	l.dirty = true
 	l.mu.Unlock()
@@ -162,7 +115,11 @@ func (l *lister) fetchDir(ctx context.Context, dir string) error {
 // listOn lists the children of dir after the child key after, one page after the other.
 func (l *lister) listOn(ctx context.Context, dir, after string) error {
 	for whole := false; !whole; {
-		if err := l.listPage(ctx, dir, after); err != nil {
+		err := ctx.Err()
+		if err == nil {
+			err = l.listPage(ctx, dir, after)
+		}
+		if err != nil {
 			return err
 		}
 		was := after
@@ -180,7 +137,9 @@ func (l *lister) resume(dir string) (after string, whole bool) {
 	if d := l.index.dirs[dir]; d == nil || l.expired(dir, d) {
 		return "", false
 	}
-	_, whole, after = l.index.children(dir)
+	if _, whole, after = l.index.children(dir); after != "" && l.lists(dir) {
+		l.index.dirs[dir].busy = true // or it could end to be believed before the rest comes
+	}
 	return after, whole
 }
 
@@ -189,7 +148,7 @@ func (l *lister) resume(dir string) (after string, whole bool) {
 func (l *lister) markBig(dir string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if d := l.index.dirs[dir]; d == nil || len(d.kids) <= 1 {
+	if d := l.index.dirs[dir]; d == nil || d.kids.len() <= 1 {
 		l.big[dir] = true
 	}
 }
@@ -245,7 +204,7 @@ func (l *lister) revalidate() {
 		if !due {
 			continue
 		}
-		if err := l.share(l.ctx, dir, func(ctx context.Context) error { return l.fetchDir(ctx, dir) }); err != nil {
+		if err := l.again(l.ctx, dir); err != nil {
 			l.o.log.InfoContext(l.ctx, "cannot revalidate a listing", "err", errClass(err))
 			l.giveUp(dir, err)
 			if outage(err) {
@@ -253,6 +212,18 @@ func (l *lister) revalidate() {
 			}
 		}
 	}
+}
+
+// again lists a directory that is served from disk.
+func (l *lister) again(ctx context.Context, dir string) error {
+	l.mu.Lock()
+	s := l.join(dir) //nolint:contextcheck // as in share
+	l.mu.Unlock()
+	defer s.Close()
+	if s.Listing == nil { // a page is being asked for
+		return l.await(ctx, s.call, nil)
+	}
+	return s.whole(ctx)
 }
 
 // giveUp ends the service of a directory from disk if the source refused us; after an outage it goes on.

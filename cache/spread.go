@@ -132,7 +132,7 @@ func (l *lister) spread(ctx context.Context, dir, after string) (done bool, err 
 			if after != "" {
 				from = prefix + after
 			}
-			l.take(func(now time.Time) diff {
+			l.take(dir, func(now time.Time) diff {
 				return l.index.applyList(dir, after, l.edits.amend(p, from, since, childOf(dir)), now, l.expired)
 			})
 			return nil
@@ -172,7 +172,7 @@ func (l *lister) childKeys(dir string) (keys []string, files bool) {
 	defer l.mu.Unlock()
 	files = true
 	if d := l.index.dirs[dir]; d != nil {
-		for _, k := range d.kids {
+		for k := range d.kids.all() {
 			keys = append(keys, k.key)
 			files = files && !k.dir()
 		}

@@ -152,9 +152,7 @@ func (s *Store) List(ctx context.Context, dir string) ([]backends.Entry, error) 
 	if err := s.guard.check(ctx, s); err != nil {
 		return nil, err
 	}
-	ctx, cancel := s.limit(ctx)
-	defer cancel()
-	return s.lists.list(ctx, dir)
+	return s.lists.list(ctx, dir) // which has a limit of its own, on silence
 }
 
 // Noted takes in what somebody else has just learnt of entries by asking the source: those that the listing has in the same version, but with

@@ -61,6 +61,7 @@ type setup struct {
 	Counted          bool // requests of the kernel are counted
 	View             bool // the trees have one, of Empatica's, with days of UTC+14
 	PyAFQ            bool // or of HCP's
+	MaxNodes         int64
 }
 
 type object struct {
@@ -161,7 +162,7 @@ func (s *server) start() error {
 	}
 	var err error
 	s.fs, err = New(Options{
-		trace: trace, Dir: s.o.Dir, FsName: "test:source", Trees: trees, XAttrs: s.o.XAttrs, Passthrough: !s.o.NoPassthrough,
+		trace: trace, maxNodes: s.o.MaxNodes, Dir: s.o.Dir, FsName: "test:source", Trees: trees, XAttrs: s.o.XAttrs, Passthrough: !s.o.NoPassthrough,
 		CacheDir: s.o.Cache, UID: 1234, GID: 2345, Log: slog.New(slog.NewTextHandler(&s.log, nil)), writableMount: s.o.Writable, AllowOther: s.o.Others,
 	})
 	if err != nil {
@@ -217,6 +218,8 @@ func (s *server) do(cmd []string) string {
 	case "stat":
 		info, err := s.fs.Stat(testContext(), cmd[1])
 		return fmt.Sprint(info.Tree, " ", info.Entry.Size, " ", info.Entry.Version, " ", info.State, " ", err)
+	case "nodes":
+		return strconv.FormatInt(s.fs.nodes.Load(), 10)
 	case "rounds":
 		return s.rounds.take()
 	case "log":

@@ -77,7 +77,20 @@ func (d *dir) child(ctx context.Context, e backends.Entry, timeout time.Duration
 	d.t.fs.attr(d.t.name, e, &out.Attr)
 	out.SetEntryTimeout(timeout)
 	out.SetAttrTimeout(attrTimeout(e, timeout))
-	return d.NewInode(ctx, d.t.node(e), identity(d.t.name, e))
+	n, id := d.t.node(e), identity(d.t.name, e)
+	if known := d.GetChild(baseOf(e)); known == nil || known.StableAttr() != id {
+		d.t.fs.count(n)
+	}
+	return d.NewInode(ctx, n, id)
+}
+
+// plus is child for readdirplus. Where the kernel knows very many files already, it is told of no more of them than their names: it asks for those
+// that somebody wants. Without a million nodes there is nothing in memory that somebody who finds a million files does not need.
+func (d *dir) plus(ctx context.Context, e backends.Entry, timeout time.Duration, out *fuse.EntryOut) *fusefs.Inode {
+	if !e.Dir && d.t.fs.nodes.Load() >= d.t.fs.o.maxNodes {
+		return nil
+	}
+	return d.child(ctx, e, timeout, out)
 }
 
 // Getattr needs no request for what stays: a directory shows when it was mounted, or what its parent's listing said. Where
@@ -103,22 +116,24 @@ func (d *dir) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOu
 	return 0
 }
 
-// OpendirHandle takes one snapshot of the listing, so that readdir, telldir and seekdir agree until closedir.
+// OpendirHandle takes one snapshot of the listing, so that readdir, telldir and seekdir agree until closedir. It returns when the first entries
+// have come.
 func (d *dir) OpendirHandle(ctx context.Context, _ uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
 	if no := d.t.fs.mayWalk(ctx); no != 0 {
 		return nil, 0, no
 	}
 	ctx, done := patient(ctx)
 	defer done()
-	entries, err := d.t.store.Listing(ctx, d.path)
+	entries, err := d.t.store.Stream(ctx, d.path)
 	if err != nil {
 		return nil, 0, d.t.fs.fail(ctx, "opendir", d.path, err)
 	}
-	fresh := believed(d.t.store.Fresh(d.path))
-	h := &dirHandle{entries: entries, clock: d.t.fs.o.Now, until: d.t.fs.o.Now().Add(fresh), child: d.child}
+	h := &dirHandle{entries: entries, child: d.plus}
+	h.fresh = func() time.Duration { return believed(d.t.store.Fresh(d.path)) }
+	h.fail = func(ctx context.Context, err error) syscall.Errno { return d.t.fs.fail(ctx, "readdir", d.path, err) }
 	h.self, h.parent = d.numbers()
 	h.ino = func(e backends.Entry) uint64 { return inodeOf(d.t.name, e.Name) }
-	return h, d.shown.flags(entries), 0
+	return h, d.shown.flags(entries.Listing), 0
 }
 
 // numbers are the inode numbers of "." and "..".
@@ -192,7 +207,7 @@ func (s *shelf) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOu
 func (s *shelf) OpendirHandle(context.Context, uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
 	root := inodeOf("", "")
 	h := &dirHandle{
-		entries: entryList(s.entries), clock: s.fs.o.Now, until: s.fs.o.Now().Add(maxTimeout), child: s.child, self: root, parent: root,
+		entries: entryList(s.entries), fresh: func() time.Duration { return maxTimeout }, child: s.child, self: root, parent: root,
 		ino: func(e backends.Entry) uint64 { return inodeOf(e.Name, "") },
 	}
 	return h, fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE, 0

@@ -3,6 +3,7 @@ package fs
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -21,17 +22,32 @@ func byName(a, b backends.Entry) int { return cmp.Compare(a.Name, b.Name) }
 
 func sortByName(entries []backends.Entry) { slices.SortFunc(entries, byName) }
 
-// list is the children of a directory, by name.
+// list is the children of a directory in an order of its own, at first perhaps only some of them.
 type list interface {
-	Len() int
 	At(i int) backends.Entry
+	// Find returns the place of a name among those that are there.
+	Find(base string) (int, bool)
+	// More waits until there is an entry i, and reports whether there is one.
+	More(ctx context.Context, i int) (bool, error)
+	// Close says that nobody reads on.
+	Close()
 }
 
-// entryList is a list of few.
+// entryList is a list of few, by name.
 type entryList []backends.Entry
 
-func (l entryList) Len() int                { return len(l) }
-func (l entryList) At(i int) backends.Entry { return l[i] }
+func (l entryList) At(i int) backends.Entry                     { return l[i] }
+func (l entryList) More(_ context.Context, i int) (bool, error) { return i < len(l), nil }
+func (l entryList) Close()                                      {}
+
+func (l entryList) Find(base string) (int, bool) {
+	return sort.Find(len(l), func(i int) int { return cmp.Compare(base, baseOf(l[i])) })
+}
+
+func baseOf(e backends.Entry) string {
+	_, base := backends.Split(e.Name)
+	return base
+}
 
 // shown remembers which listing the kernel has, so that it may answer readdir from its own pages.
 type shown struct {
@@ -61,44 +77,65 @@ func (s *shown) flags(now *cache.Listing) uint32 {
 	return fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE
 }
 
-// dirHandle is one opendir: a snapshot and a place in it. Offsets are 1 for what follows ".", 2 for what follows
+// dirHandle is one opendir: a snapshot, which may still be coming, and a place in it. Offsets are 1 for what follows ".", 2 for what follows
 // "..", then one per entry; they mean the same at any time while the handle lives. go-fuse calls it under a lock.
 type dirHandle struct {
 	entries      list
 	at           int
 	self, parent uint64
-	until        time.Time // the listing is believed until then
-	clock        func() time.Time
+	fresh        func() time.Duration // how long the listing will still be believed
 	ino          func(e backends.Entry) uint64
-	renew        func(ctx context.Context) ([]backends.Entry, error) // for rewinddir; nil: what was listed stays
-	// child makes the node of an entry; nil: there is none any more.
+	renew        func(ctx context.Context) (list, error) // for rewinddir; nil: what was listed stays
+	fail         func(ctx context.Context, err error) syscall.Errno
+	// child makes the node of an entry; nil: there is none any more, or nobody should have one.
 	child func(ctx context.Context, e backends.Entry, timeout time.Duration, out *fuse.EntryOut) *fusefs.Inode
-	de    fuse.DirEntry // the one handed out last
+	de    fuse.DirEntry  // the one handed out last
+	last  backends.Entry // which it is
+	had   int            // so many entries are known to be there
 }
 
-// Readdirent returns the next entry, or nil at the end.
-func (h *dirHandle) Readdirent(context.Context) (*fuse.DirEntry, syscall.Errno) {
-	h.de = fuse.DirEntry{Mode: syscall.S_IFDIR, Off: uint64(h.at + 1)}
-	switch {
-	case h.at == 0:
+// Readdirent returns the next entry, or nil at the end. It waits until it has come.
+func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
+	h.de, h.last = fuse.DirEntry{Mode: syscall.S_IFDIR, Off: uint64(h.at + 1)}, backends.Entry{}
+	switch h.at {
+	case 0:
 		h.de.Name, h.de.Ino = ".", h.self
-	case h.at == 1:
+	case 1:
 		h.de.Name, h.de.Ino = "..", h.parent
-	case h.at-2 >= h.entries.Len():
-		return nil, 0
 	default:
-		e := h.entries.At(h.at - 2)
-		_, h.de.Name = backends.Split(e.Name)
-		h.de.Ino = h.ino(e)
+		more, no := h.more(ctx, h.at-2)
+		if no != 0 || !more {
+			return nil, no
+		}
+		h.last = h.entries.At(h.at - 2)
+		h.de.Name = baseOf(h.last)
+		h.de.Ino = h.ino(h.last)
 		switch {
-		case e.Link != "":
+		case h.last.Link != "":
 			h.de.Mode = syscall.S_IFLNK
-		case !e.Dir:
+		case !h.last.Dir:
 			h.de.Mode = syscall.S_IFREG
 		}
 	}
 	h.at++
 	return &h.de, 0
+}
+
+// more waits for an entry. What keeps it from coming is an error for the reader: a listing without its end would look whole.
+func (h *dirHandle) more(ctx context.Context, i int) (bool, syscall.Errno) {
+	if i < h.had {
+		return true, 0
+	}
+	ctx, done := patient(ctx)
+	defer done()
+	more, err := h.entries.More(ctx, i)
+	if err != nil {
+		return false, h.fail(ctx, err)
+	}
+	if more {
+		h.had = i + 1
+	}
+	return more, 0
 }
 
 // Seekdir goes to an offset that Readdirent gave. From the beginning, a directory that can be written to is listed anew.
@@ -108,44 +145,40 @@ func (h *dirHandle) Seekdir(ctx context.Context, off uint64) syscall.Errno {
 		if err != nil {
 			return errno(err)
 		}
-		h.entries = entryList(entries)
+		h.entries.Close()
+		h.entries, h.had = entries, 0
 	}
-	if off > uint64(h.entries.Len()+2) {
-		return syscall.EINVAL
+	if off > 2 {
+		if off > math.MaxInt32 {
+			return syscall.EINVAL
+		}
+		if more, no := h.more(ctx, int(off)-3); no != 0 || !more { // the entry that the offset is behind
+			return cmp.Or(no, syscall.EINVAL)
+		}
 	}
-	h.at = int(off)
+	h.at = int(off) //nolint:gosec // looked at above
 	return 0
 }
 
 // Lookup gives the node of an entry of the snapshot, for readdirplus, without asking the cache again.
 func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	e, ok := h.find(name)
-	if !ok {
-		return nil, syscall.ENOENT
+	e := h.last // or, after an interrupted or full answer, an earlier one
+	if baseOf(e) != name {
+		i, ok := h.entries.Find(name)
+		if !ok {
+			return nil, syscall.ENOENT
+		}
+		e = h.entries.At(i)
 	}
-	n := h.child(ctx, e, max(h.until.Sub(h.clock()), 0), out)
+	n := h.child(ctx, e, max(h.fresh(), 0), out)
 	if n == nil {
 		return nil, syscall.ENOENT
 	}
 	return n, 0
 }
 
-// find is usually the last entry handed out; after an interrupted or full answer it is an earlier one.
-func (h *dirHandle) find(name string) (backends.Entry, bool) {
-	base := func(i int) string {
-		_, last := backends.Split(h.entries.At(i).Name)
-		return last
-	}
-	n := h.entries.Len()
-	if i := h.at - 3; i >= 0 && i < n && base(i) == name {
-		return h.entries.At(i), true
-	}
-	i, ok := sort.Find(n, func(i int) int { return cmp.Compare(name, base(i)) })
-	if !ok {
-		return backends.Entry{}, false
-	}
-	return h.entries.At(i), true
-}
+// Releasedir lets the listing end, where nobody else reads it.
+func (h *dirHandle) Releasedir(context.Context, uint32) { h.entries.Close() }
 
 // Fsyncdir has nothing to do.
 func (h *dirHandle) Fsyncdir(context.Context, uint32) syscall.Errno { return 0 }

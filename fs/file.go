@@ -19,6 +19,7 @@ import (
 type file struct {
 	fusefs.Inode
 	readOnly
+	counted
 	version
 }
 

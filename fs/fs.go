@@ -28,6 +28,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
@@ -97,6 +98,8 @@ type Options struct {
 	writableMount bool
 	// trace is told of every request; tests only.
 	trace slog.Handler
+	// maxNodes is other than the constant in tests only.
+	maxNodes int64
 }
 
 const (
@@ -123,6 +126,7 @@ type FS struct {
 	index indexers
 	root  fusefs.InodeEmbedder
 	trees map[string]*tree
+	nodes atomic.Int64 // of files in trees that nobody may write to
 
 	mu        sync.Mutex // guards what follows
 	server    *fuse.Server
@@ -141,6 +145,9 @@ func New(o Options) (*FS, error) {
 	o.Dir = dir
 	if o.MaxReadAhead == 0 {
 		o.MaxReadAhead = defaultReadAhead
+	}
+	if o.maxNodes == 0 {
+		o.maxNodes = maxNodes
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

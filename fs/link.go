@@ -14,6 +14,7 @@ import (
 type link struct {
 	fusefs.Inode
 	readOnly
+	counted
 	noMeta
 	t *tree
 	e backends.Entry

@@ -131,4 +131,8 @@ var (
 	_ fusefs.FileLookuper     = (*dirHandle)(nil)
 	_ fusefs.FileSeekdirer    = (*dirHandle)(nil)
 	_ fusefs.FileFsyncdirer   = (*dirHandle)(nil)
+	_ fusefs.FileReleasedirer = (*dirHandle)(nil)
+
+	_ fusefs.NodeOnForgetter = (*file)(nil)
+	_ fusefs.NodeOnForgetter = (*link)(nil)
 )

@@ -259,7 +259,7 @@ func (d *rwDir) OpendirHandle(ctx context.Context, _ uint32) (fusefs.FileHandle,
 }
 
 func (d *rwDir) handle(items []item) *dirHandle {
-	h := &dirHandle{entries: entryList(kinds(items)), clock: d.o.t.fs.o.Now, until: d.o.t.fs.o.Now()}
+	h := &dirHandle{entries: kinds(items), fresh: func() time.Duration { return 0 }}
 	of := func(e backends.Entry) item {
 		i := sort.Search(len(items), func(i int) bool { return items[i].name >= e.Name })
 		return items[i]
@@ -269,7 +269,7 @@ func (d *rwDir) handle(items []item) *dirHandle {
 		return d.plus(ctx, of(e), out)
 	}
 	h.self, h.parent = d.numbers()
-	h.renew = func(ctx context.Context) (_ []backends.Entry, err error) {
+	h.renew = func(ctx context.Context) (_ list, err error) {
 		ctx, done := patient(ctx)
 		defer done()
 		if items, err = d.o.list(ctx, d.path()); err != nil {
@@ -281,8 +281,8 @@ func (d *rwDir) handle(items []item) *dirHandle {
 }
 
 // kinds are entries that tell no more of items than their names and what they are.
-func kinds(items []item) []backends.Entry {
-	entries := make([]backends.Entry, len(items))
+func kinds(items []item) entryList {
+	entries := make(entryList, len(items))
 	for i, it := range items {
 		entries[i] = backends.Entry{Name: it.name, Dir: it.kind == stage.Dir}
 		if it.kind == stage.Link {

@@ -35,8 +35,16 @@ func (v *viewed) OpendirHandle(ctx context.Context, flags uint32) (fusefs.FileHa
 	if !ok {
 		return fh, 0, no
 	}
+	defer h.entries.Close()
 	var both entryList
-	for i := range h.entries.Len() {
+	for i := 0; ; i++ {
+		more, no := h.more(ctx, i)
+		if no != 0 {
+			return nil, 0, no
+		}
+		if !more {
+			break
+		}
 		if e := h.entries.At(i); !v.t.view.Has(e.Name) {
 			both = append(both, e)
 		}
@@ -45,7 +53,7 @@ func (v *viewed) OpendirHandle(ctx context.Context, flags uint32) (fusefs.FileHa
 		both = append(both, backends.Entry{Name: name, Dir: true})
 	}
 	sortByName(both)
-	h.entries, h.child = both, v.either
+	h.entries, h.had, h.child = both, 0, v.either
 	return h, 0, no // without flags: there is more in it than what the listing is compared by
 }
 
@@ -146,7 +154,8 @@ func (d *viewDir) OpendirHandle(ctx context.Context, _ uint32) (fusefs.FileHandl
 		return nil, 0, d.t.fs.fail(ctx, "opendir", d.path, err)
 	}
 	all := viewList(items)
-	h := &dirHandle{entries: all, clock: d.t.fs.o.Now, until: d.t.fs.o.Now().Add(believed(fresh))}
+	until := d.t.fs.o.Now().Add(believed(fresh))
+	h := &dirHandle{entries: all.entries(), fresh: func() time.Duration { return until.Sub(d.t.fs.o.Now()) }}
 	up, _ := backends.Split(d.path)
 	h.self, h.parent = inodeOf(d.t.name, d.path), inodeOf(d.t.name, up)
 	h.ino = func(e backends.Entry) uint64 {
@@ -169,12 +178,13 @@ func (d *viewDir) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
 // viewList is the children of a directory of a view, under its names.
 type viewList []view.Item
 
-func (l viewList) Len() int { return len(l) }
-
-func (l viewList) At(i int) backends.Entry {
-	e := viewEntry(l[i])
-	e.Name = l[i].Name
-	return e
+func (l viewList) entries() entryList {
+	all := make(entryList, len(l))
+	for i, it := range l {
+		all[i] = viewEntry(it)
+		all[i].Name = it.Name
+	}
+	return all
 }
 
 func (l viewList) find(name string) (view.Item, bool) {
