@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -55,30 +56,120 @@ func (b *budget) put(buf *[]byte) {
 	b.sem.Release(BlockSize)
 }
 
-// slots bound the fetches in flight. Fetches that somebody waits for go first: those ahead of need may hold only a part.
-type slots struct{ all, ahead *semaphore.Weighted }
+// slots bound the requests in flight. Those that somebody waits for go first: those ahead of need may hold only a part, and wait for as long as others
+// do. It is safe for concurrent use.
+type slots struct {
+	most, ahead int
 
-func newSlots(n int) slots {
-	return slots{all: semaphore.NewWeighted(int64(n)), ahead: semaphore.NewWeighted(int64(max(1, n*3/4)))}
+	mu        sync.Mutex // guards all below; a leaf
+	busy      int
+	busyAhead int
+	urgent    []chan struct{} // who waits in a hurry, in order; closed when it is their turn
+	later     []chan struct{} // and who does not
 }
 
-func (s slots) acquire(ctx context.Context, ahead bool) error {
+func newSlots(n int) *slots {
+	return &slots{most: n, ahead: max(1, n*3/4)}
+}
+
+// acquire waits for a slot. It is one of those ahead of need until wanted is closed; what release is to be told is returned.
+func (s *slots) acquire(ctx context.Context, wanted <-chan struct{}) (ahead bool, err error) {
+	ahead = !closed(wanted)
+	turn, ok := s.enter(ahead)
+	if ok {
+		return ahead, nil
+	}
+	hurry := wanted
 	if !ahead {
-		return s.all.Acquire(ctx, 1)
+		hurry = nil
 	}
-	if err := s.ahead.Acquire(ctx, 1); err != nil {
-		return err
+	select {
+	case <-turn:
+		return ahead, nil
+	case <-ctx.Done():
+		if !s.leave(turn, ahead) {
+			s.release(ahead)
+		}
+		return ahead, ctx.Err()
+	case <-hurry:
+		if !s.leave(turn, ahead) {
+			return ahead, nil
+		}
+		return s.acquire(ctx, wanted)
 	}
-	if err := s.all.Acquire(ctx, 1); err != nil {
-		s.ahead.Release(1)
-		return err
-	}
-	return nil
 }
 
-func (s slots) release(ahead bool) {
-	s.all.Release(1)
+// enter takes a slot, or waits in line.
+func (s *slots) enter(ahead bool) (turn chan struct{}, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.free(ahead) {
+		s.take(ahead)
+		return nil, true
+	}
+	turn = make(chan struct{})
 	if ahead {
-		s.ahead.Release(1)
+		s.later = append(s.later, turn)
+	} else {
+		s.urgent = append(s.urgent, turn)
+	}
+	return turn, false
+}
+
+// leave goes out of the line; false: it was its turn already.
+func (s *slots) leave(turn chan struct{}, ahead bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	line := &s.urgent
+	if ahead {
+		line = &s.later
+	}
+	i := slices.Index(*line, turn)
+	if i < 0 {
+		return false
+	}
+	*line = slices.Delete(*line, i, i+1)
+	return true
+}
+
+// free reports whether there is a slot. The caller holds mu.
+func (s *slots) free(ahead bool) bool {
+	return s.busy < s.most && (!ahead || s.busyAhead < s.ahead && len(s.urgent) == 0)
+}
+
+// take counts one more. The caller holds mu.
+func (s *slots) take(ahead bool) {
+	s.busy++
+	if ahead {
+		s.busyAhead++
+	}
+}
+
+// release gives a slot back and lets in whose turn it is.
+func (s *slots) release(ahead bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy--
+	if ahead {
+		s.busyAhead--
+	}
+	for len(s.urgent) > 0 && s.free(false) {
+		s.take(false)
+		close(s.urgent[0])
+		s.urgent = s.urgent[1:]
+	}
+	for len(s.later) > 0 && s.free(true) {
+		s.take(true)
+		close(s.later[0])
+		s.later = s.later[1:]
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }

@@ -231,7 +231,7 @@ func (b *bundled) launch(bundle string, ahead bool) *bundleFlight {
 		defer cancel()
 		err := b.src.Fetch(ctx, bundle, func(ctx context.Context, size int64, body io.Reader, seal func() (backends.Entry, error)) error {
 			defer b.stepped(f)
-			return b.s.adopt(ctx, size, body, seal)
+			return b.s.adopt(ctx, size, through{ctx, &b.s.faucet, body}, seal)
 		})
 		b.mu.Lock()
 		f.err = err

@@ -22,7 +22,7 @@ const (
 	defaultMemory    = 256 << 20
 	defaultSmallFile = 4 << 20
 	defaultWindow    = 32 << 20
-	defaultParallel  = 16
+	defaultParallel  = 32
 	defaultFiles     = 32
 	defaultTimeout   = 60 * time.Second
 	defaultTTL       = 60 * time.Second

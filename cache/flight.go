@@ -15,11 +15,12 @@ import (
 type flight struct {
 	object *object
 	blocks span
-	ahead  bool // begun before anybody waited
 	cancel context.CancelFunc
+	wanted chan struct{} // closed once somebody waits for it
 
 	here    int64 // blocks before this one have landed
 	holders int
+	sent    bool // the source has been asked
 	left    bool // cancelled since nobody wants it; not to be joined any more
 	err     error
 	step    chan struct{} // closed and made anew whenever here moves; closed for good at the end
@@ -57,7 +58,10 @@ func (o *object) start(s span, ahead bool) []*flight {
 // launch begins one flight. The caller holds mu.
 func (o *object) launch(run span, ahead bool) {
 	ctx, cancel := context.WithCancel(o.store.ctx)
-	f := &flight{object: o, blocks: run, here: run.from, ahead: ahead, cancel: cancel, step: make(chan struct{})}
+	f := &flight{object: o, blocks: run, here: run.from, wanted: make(chan struct{}), cancel: cancel, step: make(chan struct{})}
+	if !ahead {
+		close(f.wanted)
+	}
 	o.flights = append(o.flights, f)
 	o.store.retain(o)
 	o.store.flying.Go(func() {
@@ -102,6 +106,15 @@ func (o *object) letGo(held []*flight) {
 	}
 }
 
+// want says that somebody waits for a flight now: it has its turn with those.
+func (o *object) want(f *flight) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !closed(f.wanted) {
+		close(f.wanted)
+	}
+}
+
 // await waits until block is here or the flight that was to bring it has ended.
 func (o *object) await(ctx context.Context, f *flight, block int64) error {
 	for {
@@ -125,26 +138,40 @@ func (o *object) await(ctx context.Context, f *flight, block int64) error {
 // fly fetches the flight's blocks, each written and announced as it comes.
 func (o *object) fly(ctx context.Context, f *flight) error {
 	s := o.store
-	if err := s.slots.acquire(ctx, f.ahead); err != nil {
+	ahead, err := s.slots.acquire(ctx, f.wanted)
+	if err != nil {
 		return err
 	}
-	defer s.slots.release(f.ahead)
+	defer s.slots.release(ahead)
 	buf, err := s.cache.memory.get(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.cache.memory.put(buf)
 	off, n := bytesOf(f.blocks, o.size)
+	o.mu.Lock()
+	f.sent = true
+	o.mu.Unlock()
+	asked := s.now()
 	body, err := s.src.ReadRange(ctx, o.wanted(), off, n)
 	if err != nil {
 		return err
 	}
 	defer body.Close() //nolint:errcheck // all that was wanted has been read, or an error says otherwise
+	s.link.answered(s.now().Sub(asked))
+	var came int64
+	var took time.Duration
+	defer func() { s.link.came(came, took) }()
 	for b := f.blocks.from; b < f.blocks.to; b++ {
 		_, n := bytesOf(span{b, b + 1}, o.size)
+		if err := s.faucet.pass(ctx, int(n), f.wanted); err != nil {
+			return err
+		}
+		began := s.now()
 		if _, err := io.ReadFull(body, (*buf)[:n]); err != nil {
 			return fmt.Errorf("fetch block %d: %w", b, noEOF(err))
 		}
+		came, took = came+n, took+s.now().Sub(began)
 		if err := o.store.keep(o, b, (*buf)[:n]); err != nil {
 			return err
 		}

@@ -228,6 +228,11 @@ func (x *index) applyWalk(after string, p backends.Page, now time.Time, expired 
 			name, k = dir, kid{key: base + "/"}
 		}
 	}
+	for dir, _ := backends.Split(after); dir != ""; dir, _ = backends.Split(dir) {
+		if x.dirs[dir] != nil {
+			meet(dir) // the page may tell that nothing follows in it
+		}
+	}
 	var out diff
 	for _, dir := range order {
 		iv, ok := overlap(prefixOf(dir), after, p)

@@ -5,9 +5,12 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"studyfs/backends"
 )
 
-// The golden file is a list of sequences: "handle MAX" begins one, "read OFF N" is a read, and the line after it what the
+// The golden file is a list of sequences: "handle MAX" begins one, "eager MAX" one of somebody who is known to read on, "read OFF N" is a read, and the line after it what the
 // window answered, in KiB.
 func TestReadaheadGolden(t *testing.T) {
 	raw, err := os.ReadFile("testdata/readahead.txt")
@@ -22,6 +25,9 @@ func TestReadaheadGolden(t *testing.T) {
 		case strings.HasPrefix(line, "handle"):
 			fmt.Sscanf(line, "handle %d", &n)
 			r = readahead{max: n << 10}
+		case strings.HasPrefix(line, "eager"):
+			fmt.Sscanf(line, "eager %d", &n)
+			r = readahead{max: n << 10, eager: true}
 		case strings.HasPrefix(line, "read"):
 			fmt.Sscanf(line, "read %d %d", &off, &n)
 			end, jumped := r.read(off<<10, n<<10)
@@ -91,4 +97,39 @@ func TestReadaheadSequentialWastesNothing(t *testing.T) {
 	if last-size > 32<<20 {
 		t.Errorf("window ends %d bytes beyond the file", last-size)
 	}
+}
+
+// The head of a large file costs a look at it, until somebody has read one of the directory to its end; then the next one comes a round trip sooner, until
+// somebody only looks again.
+func TestWhoReadsOneToItsEndReadsTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 8 << 20
+		src := newFake()
+		var all []backends.Entry
+		for i := range 6 {
+			all = append(all, src.put(fmt.Sprintf("d/%d.edf", i), 1, size))
+		}
+		s, stop := openStore(t, src, t.TempDir(), Options{}, SourceOptions{})
+		defer stop()
+		head := func(i int, want int64) {
+			t.Helper()
+			before := src.bytes()
+			mustRead(t, s, all[i], 1, 0, 64<<10)
+			synctest.Wait()
+			if n := src.bytes() - before; n != want {
+				t.Errorf("the head of file %d cost %d bytes, not %d", i, n, want)
+			}
+		}
+		head(0, 64<<10)
+		r, err := s.Open(t.Context(), all[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for off := int64(0); off < size; off += 128 << 10 {
+			readAndCompare(t, r, 1, off, 128<<10)
+		}
+		r.Close()
+		head(2, firstWindow+(64<<10))
+		head(3, 64<<10)
+	})
 }

@@ -95,6 +95,7 @@ func (r *Reader) fetch(ctx context.Context, s span, block int64) error {
 	r.hold(held)
 	for _, f := range held {
 		if f.blocks.from <= block && block < f.blocks.to {
+			r.o.want(f)
 			return r.o.await(ctx, f, block)
 		}
 	}
@@ -108,6 +109,9 @@ func (r *Reader) fetchAll(ctx context.Context) error {
 		held := r.o.start(all, false) //nolint:contextcheck // a flight is shared: it lives on the store's context
 		r.hold(held)
 		var err error
+		for _, f := range held {
+			r.o.want(f)
+		}
 		for _, f := range held {
 			if err == nil {
 				err = r.o.await(ctx, f, f.blocks.to-1)
@@ -125,12 +129,17 @@ func (r *Reader) fetchAll(ctx context.Context) error {
 
 // direct reads what is missing of p from the source, past the disk that failed.
 func (r *Reader) direct(ctx context.Context, p []byte, off int64, n int) (int, error) {
-	body, err := r.o.store.src.ReadRange(ctx, r.o.wanted(), off+int64(n), int64(len(p)-n))
+	s := r.o.store
+	if _, err := s.slots.acquire(ctx, hurried()); err != nil {
+		return n, err
+	}
+	defer s.slots.release(false)
+	body, err := s.src.ReadRange(ctx, r.o.wanted(), off+int64(n), int64(len(p)-n))
 	if err != nil {
 		return n, err
 	}
 	defer body.Close() //nolint:errcheck // all that was wanted has been read, or an error says otherwise
-	k, err := io.ReadFull(body, p[n:])
+	k, err := io.ReadFull(through{ctx, &s.faucet, body}, p[n:])
 	if err != nil {
 		return n + k, fmt.Errorf("read past the cache: %w", noEOF(err))
 	}
@@ -216,9 +225,12 @@ func (r *Reader) Pin() (*os.File, bool) { return r.o.file, r.pinned && r.o.seale
 // Close lets go of the object.
 func (r *Reader) Close() error {
 	r.mu.Lock()
-	held := r.held
+	held, ahead := r.held, r.ahead
 	r.held = nil
 	r.mu.Unlock()
+	if ahead.next > 0 {
+		r.o.store.across.closed(r.o.wanted(), ahead.through(r.o.size))
+	}
 	r.o.letGo(held)
 	if r.pinned {
 		r.o.unpin()

@@ -21,7 +21,9 @@ type SourceOptions struct {
 	SmallFile int64                                         // objects up to this size are fetched whole at open; 0 means 4 MiB
 	Window    int64                                         // the largest read-ahead of one reader; 0 means 32 MiB
 	Files     int                                           // small files fetched ahead of somebody who reads a directory in order; 0 means 32, less means none
-	Parallel  int                                           // fetches in flight at once; 0 means 16
+	Parallel  int                                           // fetches in flight at once; 0 means 32
+	Requests  int                                           // requests in flight at once, listings too; 0 means no bound but Parallel
+	Bandwidth int64                                         // bytes a second that may come, listings apart; 0 means no limit
 	Timeout   time.Duration                                 // after which a call on the store gives up; 0 means 60 s
 	Seal      *Seal                                         // what must not lie in clear on the local disk; nil: everything may
 	Changed   func(backends.Change)                         // told of every difference between two listings; must not block
@@ -42,6 +44,9 @@ func (o *SourceOptions) setDefaults() {
 	}
 	if o.Parallel == 0 {
 		o.Parallel = defaultParallel
+	}
+	if o.Requests > 0 {
+		o.Parallel = o.Requests
 	}
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
@@ -66,7 +71,9 @@ type Store struct {
 	across  *across
 	pins    *pins
 	scanned atomic.Bool // what earlier runs left is in the books
-	slots   slots
+	slots   *slots
+	faucet  faucet
+	link    link
 	disk    *diskHealth
 	guard   guard
 
@@ -98,6 +105,8 @@ func (c *Cache) Open(ctx context.Context, src backends.Source, o SourceOptions) 
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.across = newAcross(s, o.Files)
+	s.faucet.now = c.now
+	s.SetBandwidth(o.Bandwidth)
 	if err := s.atRest(); err != nil {
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("cache directory: %w", err), h.close())
@@ -119,6 +128,9 @@ func (s *Store) openListings(src backends.Source) (err error) {
 		s.lists = s.bundles
 		s.flying.Go(s.bundles.keepSaved)
 		return nil
+	}
+	if s.o.Requests > 0 {
+		src = inTurn(src, s.slots)
 	}
 	s.lister, err = newLister(src, listerOptions{
 		ttl: s.o.TTL, now: s.cache.now, log: s.log, file: s.home.path("listing"), codec: s.codec,
@@ -197,7 +209,7 @@ func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
 	if e.Size < 0 {
-		exact, err := s.src.Stat(ctx, e.Name)
+		exact, err := s.stat(ctx, e.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -213,7 +225,7 @@ func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
 	s.pins.cover(e.Name, o.id)
 	o.pin() // what comes for it, and what comes with that, must not push it out before it can be pinned as a whole
 	defer o.unpin()
-	r := &Reader{o: o, ahead: readahead{max: s.o.Window}}
+	r := &Reader{o: o, ahead: readahead{max: s.o.Window, eager: s.across.readsOn(e)}}
 	hits, misses := o.present(span{0, blockCount(e.Size)})
 	if err := s.prepare(ctx, e, r); err != nil {
 		r.Close() //nolint:errcheck // nothing was handed out
@@ -225,6 +237,15 @@ func (s *Store) Open(ctx context.Context, e backends.Entry) (*Reader, error) {
 		s.misses.Add(misses)
 	}
 	return r, nil
+}
+
+// stat asks the source for the exact size of what a listing does not tell.
+func (s *Store) stat(ctx context.Context, name string) (backends.Entry, error) {
+	if _, err := s.slots.acquire(ctx, hurried()); err != nil {
+		return backends.Entry{}, err
+	}
+	defer s.slots.release(false)
+	return s.src.Stat(ctx, name)
 }
 
 // prepare fetches what a fresh reader should not wait for later: small objects whole, and bundles, which bring more than
@@ -318,6 +339,9 @@ func (s *Store) SetFiles(n int) {
 	}
 	s.across.limit(n)
 }
+
+// SetBandwidth changes SourceOptions.Bandwidth. It holds from the next 32 KiB on, and is safe for concurrent use.
+func (s *Store) SetBandwidth(bytes int64) { s.faucet.rate.Store(max(bytes, 0)) }
 
 // Stats returns counters and gauges; cheap, never blocks on I/O.
 func (s *Store) Stats() Stats {

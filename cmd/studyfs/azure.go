@@ -192,6 +192,7 @@ func azureOptions(s sourceSpec, t timeouts, log *slog.Logger) (azure.Options, er
 	o := azure.Options{
 		Account: s.Azure.Account, Container: s.Azure.Container, Prefix: s.Prefix, Endpoint: s.Endpoint,
 		Timeouts: azure.Timeouts{Dial: t.Dial, FirstByte: t.Answer, Progress: t.Progress, Retry: t.Retry}, Log: log, Now: time.Now,
+		MaxInFlight: s.MaxRequests,
 	}
 	if s.Anonymous {
 		return o, nil

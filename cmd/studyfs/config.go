@@ -70,6 +70,9 @@ type sourceConfig struct {
 	RequesterPays bool   `toml:"requester-pays" help:"agree to pay for the transfer"`
 	InsecureKeys  bool   `toml:"insecure-keys-file" help:"accept a keys file that others can read or that lies in a git repository"`
 
+	MaxRequests int      `toml:"max-requests" help:"the most requests at once to this source, listings and uploads among them (default: 64, 32 of them for data)"`
+	Bandwidth   byteSize `toml:"bandwidth" help:"the most bytes of data to fetch from this source per second (default: no limit)"`
+
 	Write           bool       `toml:"write" help:"let files be copied in; they are kept safe on this disk, then uploaded (kinds s3, dir, ecog)"`
 	Delete          bool       `toml:"delete" help:"with --write: let stored files be deleted and renamed, too"`
 	Durability      durability `toml:"durability" values:"local,remote,relaxed" help:"when closing a file returns: local (it is safe on this disk; default), remote (it is stored), relaxed (at once; only fsync waits)"`

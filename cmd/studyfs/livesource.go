@@ -136,6 +136,7 @@ func (m *mountServer) openStore(ctx context.Context, s *liveSource) error {
 	var err error
 	s.store, err = m.cache.Open(ctx, s.remote, cache.SourceOptions{
 		Dir: m.spec.places().cacheOf(s.spec.id()), TTL: ttlOf(s.spec.Kind), Timeout: 2 * m.spec.Timeouts.Retry, Seal: s.spec.seal(), Files: m.spec.filesAhead(),
+		Requests: s.spec.MaxRequests, Bandwidth: s.spec.Bandwidth,
 		Changed: func(c backends.Change) {
 			if f := m.fs.Load(); f != nil {
 				f.Changed(m.spec.folder(s.spec), c)
@@ -307,7 +308,7 @@ const regionPatience = 10 * time.Second
 func s3Options(s sourceSpec, t timeouts, log *slog.Logger, changed func()) (s3.Options, error) {
 	o := s3.Options{
 		Bucket: s.Bucket, Prefix: s.Prefix, Region: s.Region, Endpoint: s.Endpoint, RequesterPays: s.RequesterPays,
-		Timeouts: t.s3(), Log: log, Now: time.Now,
+		Timeouts: t.s3(), Log: log, Now: time.Now, MaxInFlight: s.MaxRequests,
 	}
 	if s.Write != nil {
 		o.Write = s3.WriteOptions{Owner: string(s.Write.Owner), UnsafeOverwrite: s.Write.Unsafe}

@@ -212,17 +212,28 @@ func (r *reloader) apply(path string, fresh *loaded) bool {
 		}
 		return true
 	}
-	return sourceless(path) == "upload-bandwidth" && r.applyBandwidth(path, fresh)
+	switch sourceless(path) {
+	case "upload-bandwidth", "bandwidth":
+		return r.applyBandwidth(path, fresh)
+	}
+	return false
 }
 
 func (r *reloader) applyBandwidth(path string, fresh *loaded) bool {
 	for i, name := range r.m.spec.Origin.Names {
-		if i >= len(r.m.sources) || path != "source."+name+".upload-bandwidth" {
+		own, ok := strings.CutPrefix(path, "source."+name+".")
+		if i >= len(r.m.sources) || !ok {
 			continue
 		}
 		c, err := fresh.source(name)
-		if w := r.m.sources[i].writing; err == nil && w != nil && w.uploader != nil {
-			w.uploader.SetBandwidth(int64(c.UploadBandwidth))
+		s := r.m.sources[i]
+		switch {
+		case err != nil:
+		case own == "bandwidth" && s.store != nil:
+			s.store.SetBandwidth(int64(c.Bandwidth))
+			return true
+		case own == "upload-bandwidth" && s.writing != nil && s.writing.uploader != nil:
+			s.writing.uploader.SetBandwidth(int64(c.UploadBandwidth))
 			return true
 		}
 	}

@@ -59,6 +59,9 @@ type sourceSpec struct {
 
 	Audit auditMode `json:"audit,omitempty"` // "": what audited says
 
+	MaxRequests int   `json:"max_requests,omitempty"` // at once; 0: the defaults
+	Bandwidth   int64 `json:"bandwidth,omitempty"`    // bytes a second; 0: no limit
+
 	Targets []targetSpec `json:"targets,omitempty"` // of kind ecog; all else that leads to a place is empty then
 }
 
@@ -271,7 +274,10 @@ func (l *loaded) build(name string, c sourceConfig, wrongURL int) (sourceSpec, [
 	if err == nil {
 		s.View, err = buildView(s, c)
 	}
-	s.Audit = c.Audit
+	if err == nil && c.MaxRequests < 0 {
+		err = usagef("--max-requests: %d is no number of requests; 0 is the default", c.MaxRequests)
+	}
+	s.Audit, s.MaxRequests, s.Bandwidth = c.Audit, c.MaxRequests, int64(c.Bandwidth)
 	return s, notices, err
 }
 

@@ -120,3 +120,25 @@ func TestAbilitiesAreRemembered(t *testing.T) {
 		t.Errorf("remembered %+v", got)
 	}
 }
+
+// What a lab allows studyfs of a line or a service that others use as well is kept to, for every kind of source.
+func TestSourceLimits(t *testing.T) {
+	load := func(requests string) (sourceSpec, error) {
+		l, err := load(testEnv(t), &given{flags: map[string]string{"max-requests": requests, "bandwidth": "5MB"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _, err := l.parseSource("s3://study/x/")
+		return s, err
+	}
+	s, err := load("4")
+	if err != nil || s.MaxRequests != 4 || s.Bandwidth != 5e6 {
+		t.Errorf("%d requests, %d bytes a second, %v", s.MaxRequests, s.Bandwidth, err)
+	}
+	if o, err := s3Options(s, timeouts{}, slog.New(slog.DiscardHandler), nil); err != nil || o.MaxInFlight != 4 {
+		t.Errorf("%d requests of the S3 client, %v", o.MaxInFlight, err)
+	}
+	if _, err := load("-1"); err == nil || !strings.Contains(err.Error(), "max-requests") {
+		t.Errorf("a negative number: %v", err)
+	}
+}
