@@ -412,6 +412,7 @@ func (s *Stage) discard(it *item) {
 		delete(s.undos, it.name)
 	}
 	it.gone, it.changed = true, s.o.Now()
+	s.count(it)
 	if t := s.touches[it.name]; t != nil { // it has waited for this name
 		s.enqueue(t)
 	}

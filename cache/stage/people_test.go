@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -98,6 +99,24 @@ func TestRelaxedIsSafeAfterAnOrderlyEnd(t *testing.T) {
 	b = openBench(t, b.dir, nil)
 	if got := b.content("a"); got != "text" {
 		t.Fatalf("it holds %q", got)
+	}
+}
+
+// After a mount had uploaded as much as may wait at once, every program was told that the disk is full, though nothing waited any more.
+func TestWhatIsStoredLeavesTheQuota(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Quota = 1 << 20 })
+	go b.store(t.Context())
+	for range 4 {
+		b.file("a", strings.Repeat("x", 400<<10))
+		b.must(b.Wait(t.Context(), ""))
+		b.room.look()
+	}
+	b.file("kept", "x")
+	b.must(b.Remove(t.Context(), "kept"))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used != 0 {
+		t.Errorf("%d bytes count as waiting", b.used)
 	}
 }
 
