@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"studyfs/backends"
+	"studyfs/cache/desktop"
 )
 
 // listings answers names and directories of one source: from listings of our own (lister), or from the index that
@@ -78,7 +79,7 @@ func (b *bundled) lookup(ctx context.Context, name string) (backends.Entry, erro
 		return backends.Entry{}, fmt.Errorf("lookup: %w", backends.ErrNotExist)
 	}
 	var failed error
-	if _, base := backends.Split(name); !isProbe(base) {
+	if _, base := backends.Split(name); !desktop.Asked(base) {
 		failed = b.satisfy(ctx, name, backends.ToStat)
 	}
 	e, err := b.src.Stat(ctx, name)

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
 	"studyfs/backends"
+	"studyfs/cache/desktop"
 )
 
 const (
@@ -90,7 +90,7 @@ func (l *lister) lookup(ctx context.Context, name string) (backends.Entry, error
 		switch {
 		case v == present:
 			return k.entry(dir), nil
-		case v == absent || isProbe(base):
+		case v == absent || desktop.Asked(base): // where the listing does not show it already, that costs no request
 			return backends.Entry{}, fmt.Errorf("lookup: %w", backends.ErrNotExist)
 		}
 		alone, err := l.follow(ctx, dir)
@@ -261,21 +261,4 @@ func (l *lister) close(context.Context) error {
 	l.cancel()
 	l.work.Wait()
 	return l.save()
-}
-
-// IsProbe reports whether only file managers and indexers ask for base, in every directory that they see.
-func IsProbe(base string) bool { return isProbe(base) }
-
-// isProbe reports whether file managers, indexers or other systems ask for base in every directory they see. Where the listing does
-// not show it already, that costs no request.
-func isProbe(base string) bool {
-	if strings.HasPrefix(base, "._") || strings.HasPrefix(base, ".Trash") {
-		return true
-	}
-	switch strings.ToLower(base) {
-	case ".hidden", "autorun.inf", ".xdg-volume-info", "bdmv", "desktop.ini", "thumbs.db", ".ds_store", ".directory",
-		".spotlight-v100", ".fseventsd", ".metadata_never_index", ".localized":
-		return true
-	}
-	return false
 }

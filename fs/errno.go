@@ -38,7 +38,7 @@ func errno(err error) syscall.Errno {
 // said is the half of errno for what the source or the stage said for good.
 func said(err error) syscall.Errno {
 	switch {
-	case errors.Is(err, stage.ErrRefused):
+	case errors.Is(err, stage.ErrRefused), errors.Is(err, stage.ErrTrash):
 		return syscall.EPERM
 	case errors.Is(err, backends.ErrChanged):
 		return syscall.ESTALE

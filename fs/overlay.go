@@ -186,9 +186,9 @@ func find(entries []backends.Entry, name string) (int, bool) {
 	return slices.BinarySearchFunc(entries, name, func(e backends.Entry, name string) int { return cmp.Compare(e.Name, name) })
 }
 
-// empty reports whether nothing stands in a directory.
+// empty reports whether nothing stands in a directory, but for junk that is not at the source.
 func (o *overlay) empty(ctx context.Context, dir string) (bool, error) {
-	if len(o.stage.Children(dir)) > 0 {
+	if o.stage.Holds(dir) {
 		return false, nil
 	}
 	entries, err := o.entries(ctx, dir)

@@ -195,10 +195,13 @@ func (d *rwDir) Unlink(ctx context.Context, name string) syscall.Errno {
 	ctx, done := patient(ctx)
 	defer done()
 	node := d.GetChild(name)
+	was, staged := d.o.stage.Lookup(d.below(name))
 	err := d.o.retried(func() error { return d.o.unlink(ctx, d.below(name)) })
 	if err == nil {
 		lost(node)
 		d.touch()
+	}
+	if junk := staged && was.State == stage.LocalOnly; err == nil && !junk { // no directory stands or falls with that
 		err = d.o.keep(ctx, d.path())
 	}
 	return d.o.fail(ctx, "unlink", d.below(name), err)
@@ -362,6 +365,9 @@ func (o *overlay) rmdir(ctx context.Context, name string) error {
 		return refuse("rmdir", syscall.ENOTDIR)
 	}
 	if err := o.mustBeEmpty(ctx, "rmdir", name); err != nil {
+		return err
+	}
+	if err := o.stage.DropJunk(name); err != nil {
 		return err
 	}
 	if it.staged {

@@ -13,7 +13,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"studyfs/backends"
-	"studyfs/cache"
+	"studyfs/cache/desktop"
 	"studyfs/cache/view"
 )
 
@@ -119,7 +119,7 @@ func (t *tree) entry(ctx context.Context, name string) (backends.Entry, error) {
 // Lookup finds a child. What only file managers ask for is not looked for: a participant may be called anything, and listing all days for a
 // name such as autorun.inf would be dear.
 func (d *viewDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	if cache.IsProbe(name) {
+	if desktop.Asked(name) {
 		return nil, syscall.ENOENT
 	}
 	ctx, done := patient(ctx)

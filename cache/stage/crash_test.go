@@ -85,6 +85,14 @@ func acts() []act {
 			}
 		}},
 		{"symlink", func(w *world, round int) { w.symlink(fmt.Sprintf("link%d", round)) }},
+		{"junk", func(w *world, round int) { // of the temporary kind, which becomes data for good
+			f := w.create(fmt.Sprintf("._new%d", round))
+			w.write(f, 0, 100)
+			w.flush(f)
+			w.close(f)
+			w.rename(fmt.Sprintf("._new%d", round), fmt.Sprintf("data%d", round))
+			w.rename(fmt.Sprintf("data%d", round), fmt.Sprintf("._data%d", round))
+		}},
 		{"editor", func(w *world, round int) { // writes a new file, and puts it in the place of the old one
 			name := first(w)
 			if name == "" {

@@ -115,7 +115,7 @@ func (f *File) close() error {
 		it.writers--
 		it.touched = s.o.Now()
 	} else {
-		it.readers--
+		s.readTo(it)
 	}
 	drop := false
 	if f.write && it.writers == 0 && !it.gone {

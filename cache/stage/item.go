@@ -28,7 +28,7 @@ type State uint8
 
 // The states. Writing: open, or changed since it was last sealed. Staged: safe, and waits. Stored is what a thing is called
 // that is no longer staged. Conflict, Parked and Failed wait for people; Failed is tried again now and then. Orphan: never
-// closed when the process ended. Quarantined: the local disk failed it.
+// closed when the process ended. Quarantined: the local disk failed it. LocalOnly: it is junk of desktops, which is never stored.
 const (
 	Writing State = iota
 	Staged
@@ -39,9 +39,10 @@ const (
 	Failed
 	Orphan
 	Quarantined
+	LocalOnly
 )
 
-var stateNames = [...]string{"writing", "staged", "uploading", "stored", "conflict", "parked", "failed", "orphan", "quarantined"} //nolint:gochecknoglobals // a table
+var stateNames = [...]string{"writing", "staged", "uploading", "stored", "conflict", "parked", "failed", "orphan", "quarantined", "local"} //nolint:gochecknoglobals // a table
 
 // String returns the name that users see.
 func (s State) String() string { return stateNames[s] }
@@ -119,6 +120,8 @@ type item struct {
 	rulings   []*ruling
 	scrub     *scrubbed // what goes out in place of the file; nil: the file itself
 	gone      bool      // given up or stored: nothing of it is in the stage any more
+	junk      bool      // by its name; set when it gets that
+	real      bool      // it is no junk whatever it is called
 
 	writers, readers int
 	wanted           int       // callers that wait for its job to end
@@ -216,6 +219,8 @@ func (it *item) shown() State {
 		return Stored
 	case it.job != nil:
 		return Uploading
+	case it.stays():
+		return LocalOnly
 	case it.state == Staged && it.writers > 0:
 		return Writing
 	}
@@ -229,12 +234,12 @@ func (it *item) record() *itemRecord {
 		Wrote: it.wrote, Base: entryToRecord(it.base), Sealed: it.sealed, Copied: it.copied, Why: it.why, Maybe: it.maybe, Tried: it.tried, Sum: it.sum, Resume: it.resume,
 	}
 	r.Locked, r.Epoch = it.locked, it.epoch
-	r.Gated, r.Ruled, r.Scrub, r.Leaving = it.gated, it.ruled, it.scrub, it.leaving
+	r.Gated, r.Ruled, r.Scrub, r.Leaving, r.Real = it.gated, it.ruled, it.scrub, it.leaving, it.real
 	switch it.state {
 	case Conflict, Parked, Failed, Orphan, Quarantined:
 		r.State = it.state.String()
 		r.Warnings = it.warnings
-	case Writing, Staged, Uploading, Stored: // follow from the rest
+	case Writing, Staged, Uploading, Stored, LocalOnly: // follow from the rest
 	}
 	return r
 }
@@ -247,6 +252,7 @@ func (r *itemRecord) restored() *item {
 	}
 	it.locked, it.epoch = r.Locked, r.Epoch
 	it.gated, it.ruled, it.scrub, it.warnings, it.leaving = r.Gated, r.Ruled, r.Scrub, r.Warnings, r.Leaving
+	it.real = r.Real || it.known()
 	switch {
 	case r.Undo && r.Sealed != nil:
 		it.sum, it.size = r.Sum, r.Sealed.Size

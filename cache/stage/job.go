@@ -400,7 +400,7 @@ func (j *Job) Settle(e backends.Entry) (remove bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	it, _ := s.names.find(j.Name)
-	if it == nil || it.kind == Dir {
+	if it == nil || it.kind == Dir || it.stays() {
 		return true
 	}
 	it.base = e

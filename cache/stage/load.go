@@ -119,7 +119,9 @@ func (l *loader) end(id ID, seq uint64) {
 
 func (l *loader) exchange(r numbered) {
 	if a, b := l.s.items[r.ID], l.s.items[r.Other]; a != nil && b != nil {
-		a.name, b.name = b.name, a.name
+		was := a.name
+		l.s.names.carry(a, b.name)
+		l.s.names.carry(b, was)
 		l.last[a.id], l.last[b.id] = r.seq, r.seq
 	}
 }
@@ -127,7 +129,7 @@ func (l *loader) exchange(r numbered) {
 func (l *loader) rename(r numbered) {
 	for _, it := range l.s.items {
 		if rest, ok := strings.CutPrefix(it.name, r.Name); ok && (rest == "" || rest[0] == '/') && !it.touch && !it.undo {
-			it.name = r.To + rest
+			l.s.names.carry(it, r.To+rest)
 			l.last[it.id] = r.seq
 		}
 	}
@@ -286,6 +288,7 @@ func (l *loader) settle() {
 	}
 	for _, it := range sortedItems(s.items) {
 		it.touched, it.sidecar = now, l.sidecars[it.id]
+		it.real = it.real || l.forgetful()
 		if it.hasFile() && !l.settleFile(it) {
 			delete(s.items, it.id)
 			l.remove(sidecarName(it.id))
@@ -302,14 +305,13 @@ func (l *loader) settle() {
 	l.settleScrubs()
 }
 
+// forgetful reports whether the journal has lost something, so that names may be outdated: what seems to be junk may have become data.
+func (l *loader) forgetful() bool { return len(l.log.records) == 0 || len(l.log.damage) > 0 }
+
 // settleFile looks at an item's file. false: there is nothing to keep.
 func (l *loader) settleFile(it *item) bool {
 	if !l.files[it.id] {
-		if it.sealed == nil || len(l.log.damage) > 0 { // what was lost of the journal most likely says that it was stored
-			return false
-		}
-		it.state, it.why = Quarantined, whyLost
-		return true
+		return l.settleLost(it)
 	}
 	if err := l.lockFile(it); err != nil {
 		it.state, it.why = Quarantined, whyUnreadable
@@ -328,8 +330,22 @@ func (l *loader) settleFile(it *item) bool {
 		return true
 	case it.copied != nil && *it.copied == seen.mark, seen.Size == 0: // nothing was ever written
 		return false
+	case l.s.names.isJunk(it): // nobody is to be asked what becomes of it
+		return true
 	}
 	it.state, it.why = Orphan, whyOrphan
+	return true
+}
+
+// settleLost is settleFile of an item without a file.
+func (l *loader) settleLost(it *item) bool {
+	switch {
+	case it.sealed == nil, l.s.names.isJunk(it):
+		return false
+	case len(l.log.damage) > 0: // what was lost of the journal most likely says that it was stored
+		return false
+	}
+	it.state, it.why = Quarantined, whyLost
 	return true
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"studyfs/backends"
+	"studyfs/cache/desktop"
 )
 
 // Lookup returns what is staged under a name: a file, a directory or a link, or a directory that exists because of what is staged below it
@@ -133,7 +134,7 @@ func (s *Stage) publish(it *item) error {
 		return backends.ErrExist
 	}
 	now := s.o.Now()
-	it.gated = s.o.Rules != nil
+	it.gated, it.real = s.o.Rules != nil, it.known()
 	if it.touched = now; it.changed.IsZero() {
 		it.changed = now
 	}
@@ -157,8 +158,11 @@ func (s *Stage) publish(it *item) error {
 	return s.journal.wait(seq, false)
 }
 
-// Mkdir makes a directory. It stays, even if nothing is ever put into it.
+// Mkdir makes a directory. It stays, even if nothing is ever put into it. ErrTrash: it would be a trash.
 func (s *Stage) Mkdir(name string, a Attr) (Info, error) {
+	if s.names.junk && desktop.Trash(name) {
+		return Info{}, fmt.Errorf("make: %w", ErrTrash)
+	}
 	return s.make(&item{kind: Dir, name: name, attr: a, state: Staged})
 }
 
@@ -317,7 +321,7 @@ func (s *Stage) Rebase(id ID, base backends.Entry) error {
 		s.mu.Unlock()
 		return fmt.Errorf("rebase: %w", backends.ErrNotExist)
 	}
-	it.base, it.copied, it.resume, it.leaving = base, nil, nil, false
+	it.base, it.copied, it.resume, it.leaving, it.real = base, nil, nil, false, true
 	seq := s.put(it)
 	s.mu.Unlock()
 	return s.journal.wait(seq, true)

@@ -135,6 +135,7 @@ type machine struct {
 	fresh  map[string]bool   // of these, those that were never closed
 	moved  map[string]bool   // names that others have changed since a program here has looked
 	gone   map[string]bool   // names that were given up here before anything was stored under them
+	junk   map[string]bool   // names of which nothing is to be stored
 	serial int
 }
 
@@ -226,7 +227,9 @@ func (m *machine) sealed(name, text string) {
 	m.dst.lands[text] = true
 	m.dst.mu.Unlock()
 	m.want[name] = text
-	delete(m.gone, name)
+	if !m.junk[name] {
+		delete(m.gone, name)
+	}
 }
 
 // stat is what a program sees at the target before it writes there.
@@ -259,6 +262,7 @@ func (m *machine) writable(name string, keep bool) (f *File, text string) {
 				f, err := m.s.Create(name, Attr{Mode: 0o644}, e)
 				m.must(err)
 				m.fresh[name] = true
+				m.junk[name] = name == junkName
 				return f, ""
 			}
 			body := m.dst.text(name)
@@ -272,7 +276,7 @@ func (m *machine) writable(name string, keep bool) (f *File, text string) {
 			var err error
 			n, err = m.s.Replace(context.Background(), e, Attr{Mode: 0o644}, fill)
 			m.must(err)
-			m.fresh[name] = true
+			m.fresh[name], m.junk[name] = true, false
 		}
 		f, err := m.s.OpenFile(context.Background(), n.ID, true)
 		if errors.Is(err, backends.ErrNotExist) {
@@ -338,6 +342,9 @@ func (m *machine) close(name string) {
 	delete(m.fresh, name)
 }
 
+// junkName is a name of junk for what begins under it.
+const junkName = "._e"
+
 // rename and remove are for what is only staged: the rest is the file system's.
 func (m *machine) rename(from, to string) {
 	if m.open[from] != nil || m.open[to] != nil || from == to {
@@ -356,7 +363,8 @@ func (m *machine) rename(from, to string) {
 	m.must(err)
 	text := m.want[from]
 	delete(m.want, from)
-	m.gone[from] = !m.moved[from]
+	m.gone[from] = m.gone[from] || !m.moved[from]
+	m.junk[from], m.junk[to] = false, false
 	m.sealed(to, text)
 }
 
@@ -373,7 +381,7 @@ func (m *machine) remove(name string) {
 	if !errors.Is(err, backends.ErrNotExist) {
 		m.must(err)
 		delete(m.want, name)
-		m.gone[name] = !m.moved[name]
+		m.gone[name] = m.gone[name] || !m.moved[name]
 	}
 }
 
@@ -409,7 +417,7 @@ func (m *machine) others(name string) {
 
 // step does anything.
 func (m *machine) step() {
-	names := []string{"a", "b", "d/c"}
+	names := []string{"a", "b", "d/c", junkName}
 	name := names[m.rng.IntN(len(names))]
 	switch n := m.rng.IntN(100); {
 	case n < 25:
@@ -456,6 +464,10 @@ func (m *machine) readBack() {
 		if m.open[name] != nil {
 			continue
 		}
+		if _, ok := m.s.Lookup(name); m.junk[name] && !ok { // a day has passed
+			delete(m.want, name)
+			continue
+		}
 		text := m.read(name)
 		if text != m.want[name] && !m.moved[name] {
 			m.t.Fatalf("%s reads %q, not %q\n%s", name, text, m.want[name], strings.Join(m.trace, "\n"))
@@ -500,6 +512,8 @@ func (m *machine) finish() {
 		now := m.dst.text(name)
 		n, staged := m.s.Lookup(name)
 		switch {
+		case m.junk[name] && staged && n.State == LocalOnly && (now == "" || m.moved[name]):
+		case m.junk[name] && !staged: // a day has passed
 		case now == text && !staged:
 		case staged && n.State == Conflict && m.moved[name]:
 			b, err := readStaged(filepath.Join(m.dir, fileName(n.ID)))
@@ -540,7 +554,7 @@ func TestHistoriesAgainstAModel(t *testing.T) {
 			src := mem.New(0)
 			src.SetNow(time.Now)
 			m := &machine{
-				t: t, rng: rng, dir: dir, want: map[string]string{}, open: map[string]*File{}, fresh: map[string]bool{}, moved: map[string]bool{}, gone: map[string]bool{},
+				t: t, rng: rng, dir: dir, want: map[string]string{}, open: map[string]*File{}, fresh: map[string]bool{}, moved: map[string]bool{}, gone: map[string]bool{}, junk: map[string]bool{},
 				dst: &target{
 					Source: src, rng: rand.New(rand.NewPCG(seed, 12)), faulty: rng.IntN(4) * 2, lands: map[string]bool{}, seen: map[string]bool{},
 					ours: map[string]bool{}, past: map[string][]string{},

@@ -40,7 +40,7 @@ func (s *Stage) Items() []Info {
 
 // listed reports whether people are told of an item. The caller holds mu.
 func (s *Stage) listed(it *item) bool {
-	return !it.gone && !it.undo && (it.kind != Dir || s.names.empty(it.name))
+	return !it.gone && !it.undo && !it.stays() && (it.kind != Dir || s.names.empty(it.name))
 }
 
 // Totals counts.
@@ -152,11 +152,11 @@ func (s *Stage) left(below string) (going, stuck int) {
 	return going, stuck
 }
 
-// shadowed reports whether an item waits for others, which are counted themselves: a directory for what is below it, and a change of metadata
-// for what is staged under the same name. The caller holds mu.
+// shadowed reports whether an item is never stored, or waits for others, which are counted themselves: a directory for what is below it, and a
+// change of metadata for what is staged under the same name. The caller holds mu.
 func (s *Stage) shadowed(it *item) bool {
 	staged, _ := s.names.find(it.name)
-	return it.kind == Dir && !s.names.empty(it.name) || it.touch && staged != nil
+	return it.stays() || it.kind == Dir && !s.names.empty(it.name) || it.touch && staged != nil
 }
 
 // Pause stops handing out jobs; why is shown to people. What is under way goes on.
@@ -249,7 +249,7 @@ func (s *Stage) Adopt(id ID, as string) error {
 		if as != it.name {
 			it.base = backends.Entry{}
 		}
-		it.name, it.state, it.why, it.opened = as, Writing, "", true
+		it.name, it.state, it.why, it.opened, it.real = as, Writing, "", true, true
 		it.touched = s.o.Now().Add(-s.o.Quiet)
 		s.names.add(it)
 		return nil

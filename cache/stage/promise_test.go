@@ -24,6 +24,7 @@ type promised struct {
 	target   string
 	modes    []uint32 // one of these
 	sealed   bool     // close or fsync has returned since it was made
+	local    bool     // it is junk
 	versions [][]byte // the bytes that were sealed last, then what they have become since, one by one
 }
 
@@ -91,7 +92,7 @@ func (p promises) all(is map[ID]found) string { return judge(is, p, p) }
 func (p *promised) broken(is found, there bool) string {
 	switch {
 	case p.kind == Regular && !p.sealed:
-		if there && is.State != Orphan && is.State != Quarantined {
+		if there && is.State != Orphan && is.State != Quarantined && (!p.local || is.State != LocalOnly) {
 			return "never sealed, but " + is.State.String()
 		}
 		return ""
@@ -103,7 +104,9 @@ func (p *promised) broken(is found, there bool) string {
 		return "of another kind"
 	case p.dirty() && is.State == Orphan:
 		return p.mixed(is.bytes)
-	case is.State != Staged:
+	case p.local != (is.State == LocalOnly):
+		return fmt.Sprintf("%v, but junk: %v", is.State, p.local)
+	case is.State != Staged && is.State != LocalOnly:
 		return is.State.String() + ": " + is.Err
 	case is.Name != p.name:
 		return fmt.Sprintf("called %q", is.Name)
@@ -219,7 +222,7 @@ func (w *world) create(name string) *File {
 		return err
 	}, func(p promises) {
 		if f != nil {
-			p[f.ID()] = promised{id: f.ID(), name: name, kind: Regular, modes: []uint32{0o640}, versions: [][]byte{nil}}
+			p[f.ID()] = promised{id: f.ID(), name: name, kind: Regular, modes: []uint32{0o640}, versions: [][]byte{nil}, local: strings.HasPrefix(name, "._")}
 		}
 	})
 	if f != nil {
@@ -295,7 +298,9 @@ func (w *world) rename(old, to string) {
 		if over != id {
 			delete(p, over)
 		}
-		p.change(id, func(it *promised) { it.name = to })
+		p.change(id, func(it *promised) {
+			it.name, it.local = to, strings.HasPrefix(to, "._") && (it.local || strings.HasPrefix(old, ".tmp"))
+		})
 		for id, it := range p {
 			if rest, ok := strings.CutPrefix(it.name, old+"/"); ok {
 				p.change(id, func(it *promised) { it.name = to + "/" + rest })
@@ -403,7 +408,7 @@ func survey(t testing.TB, dir string, rec *recorder) (map[ID]found, error) {
 				return nil, err
 			}
 		}
-		if by, ok := s.Lookup(n.Name); n.State == Staged && (!ok || by.ID != n.ID) {
+		if by, ok := s.Lookup(n.Name); (n.State == Staged || n.State == LocalOnly) && (!ok || by.ID != n.ID) {
 			return nil, fmt.Errorf("item %d is not under its name %q", n.ID, n.Name)
 		}
 		out[n.ID] = f

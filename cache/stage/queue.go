@@ -29,9 +29,15 @@ func (q *queue) Pop() any {
 	return last
 }
 
-// due is when an item may be handed to the uploader; false: not before something happens to it. The caller holds mu.
+// due is when an item may be handed to the uploader, or, of junk, is to be given up; false: not before something happens to it. The caller
+// holds mu.
 func (s *Stage) due(it *item) (time.Time, bool) {
-	if it.gone || it.job != nil || it.wanted > 0 || it.writers > 0 && !it.express || !it.mayGo() || s.inTheWay(it) {
+	switch {
+	case it.gone || it.job != nil || it.wanted > 0 || it.writers > 0 && !it.express:
+		return time.Time{}, false
+	case it.stays():
+		return s.junkDue(it)
+	case !it.mayGo() || s.inTheWay(it):
 		return time.Time{}, false
 	}
 	at := it.touched.Add(s.o.Quiet)
@@ -51,7 +57,7 @@ func (it *item) mayGo() bool {
 		return it.opened // else it is a copy that may yet be opened
 	case Staged, Failed:
 		return true
-	case Uploading, Stored, Conflict, Parked, Orphan, Quarantined:
+	case Uploading, Stored, Conflict, Parked, Orphan, Quarantined, LocalOnly:
 	}
 	return false
 }
@@ -113,6 +119,12 @@ func (s *Stage) Next(ctx context.Context) (*Job, error) {
 			if err := s.sleep(ctx, wake, wait); err != nil {
 				return nil, err
 			}
+			continue
+		}
+		if it.stays() {
+			drop := s.shed(it)
+			s.mu.Unlock()
+			drop()
 			continue
 		}
 		j := s.newJob(it)

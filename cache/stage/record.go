@@ -83,6 +83,7 @@ type itemRecord struct {
 	Sum     *uint64      `json:"sum,omitempty"`
 	Resume  []byte       `json:"resume,omitempty"`
 	Leaving bool         `json:"leaving,omitempty"`
+	Real    bool         `json:"real,omitempty"`
 
 	Gated    bool      `json:"gated,omitempty"`
 	Ruled    ruled     `json:"ruled,omitempty"`

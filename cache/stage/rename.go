@@ -58,6 +58,9 @@ func (s *Stage) rename(ctx context.Context, m *move) error {
 	if m.target != nil {
 		s.erase(m.target)
 	}
+	if m.drop != nil {
+		m.drop()
+	}
 	return nil
 }
 
@@ -73,6 +76,7 @@ type move struct {
 	all     []*item // it, and all below
 	target  *item   // at to
 	filled  bool    // something lies below to
+	drop    func()  // what is to be done without mu, when it is durable
 }
 
 func (m *move) dir() bool { return m.it == nil || m.it.kind == Dir }
@@ -148,6 +152,7 @@ func (s *Stage) still(ctx context.Context, name string) ([]*item, error) {
 // moveFile gives a file or link another name, and what was known of that name. The caller holds mu.
 func (s *Stage) moveFile(m *move) uint64 {
 	it, target := m.it, m.target
+	it.real = s.names.settled(it)
 	s.leaveUndo(it)
 	it.answered()
 	s.names.remove(it)
@@ -155,8 +160,10 @@ func (s *Stage) moveFile(m *move) uint64 {
 	it.base, it.leaving = m.over, false
 	if target != nil { // what may lie at the target of it is what is to be replaced
 		it.base, it.maybe, it.tried, other = target.base, target.maybe, target.tried, target.id
+		it.real = it.real || target.real
 		s.discard(target)
 	}
+	it.real = it.real || it.known()
 	for _, up := range s.names.ancestors(it.name) {
 		s.enqueue(up)
 	}
@@ -190,8 +197,9 @@ func (s *Stage) moveDir(m *move) uint64 {
 		s.leaveUndo(it)
 		s.names.remove(it)
 	}
+	m.drop = s.shed(s.junkBelow(m.to)...) // of an empty directory that is replaced, or of one that has vanished at the target
 	for _, it := range m.all {
-		it.name = m.to + strings.TrimPrefix(it.name, m.from)
+		s.names.carry(it, m.to+strings.TrimPrefix(it.name, m.from))
 		it.touched, it.stale, it.resume = now, true, nil
 		it.answered()
 		s.names.add(it)
@@ -253,7 +261,8 @@ func (s *Stage) exchange(ctx context.Context, a, b string) (uint64, error) {
 	}
 	s.names.remove(x)
 	s.names.remove(y)
-	x.name, y.name = b, a
+	s.names.carry(x, b)
+	s.names.carry(y, a)
 	for _, it := range []*item{x, y} {
 		it.touched, it.changed, it.stale = s.o.Now(), s.o.Now(), true
 		s.names.add(it)
@@ -275,7 +284,7 @@ func (s *Stage) exchange(ctx context.Context, a, b string) (uint64, error) {
 // lone returns what is staged at a name if the target has nothing of it and nothing lies below it. The caller holds mu.
 func (s *Stage) lone(name string) *item {
 	it, _ := s.names.find(name)
-	if it == nil || it.isStored() || it.maybe || it.job != nil || it.kind == Dir && !s.names.empty(name) {
+	if it == nil || it.isStored() || it.maybe || it.job != nil || it.kind == Dir && !s.names.bare(name) {
 		return nil
 	}
 	return it
@@ -293,7 +302,7 @@ func (s *Stage) Remove(ctx context.Context, name string) error {
 		if !s.names.empty(name) {
 			err = ErrNotEmpty
 		}
-	case it.kind == Dir && !s.names.empty(name):
+	case it.kind == Dir && !s.names.bare(name):
 		err = ErrNotEmpty
 	default:
 		err = s.usable()

@@ -141,7 +141,7 @@ func (it *item) asSealed() *mark {
 func (s *Stage) weigh(it *item, f *blob) error {
 	s.mu.Lock()
 	name := it.name
-	unjudged := s.o.Rules == nil || it.gone || it.state == Quarantined || it.state == Orphan || it.copied != nil // the target has it as it is
+	unjudged := s.o.Rules == nil || it.gone || it.stays() || it.state == Quarantined || it.state == Orphan || it.copied != nil // the target has it as it is
 	s.mu.Unlock()
 	if unjudged {
 		return nil
@@ -197,7 +197,7 @@ func (it *item) forgive() {
 
 // admitNew judges a directory or link that is about to be made. Where it returns nil, it may be.
 func (s *Stage) admitNew(it *item) error {
-	if s.o.Rules == nil || it.kept {
+	if s.o.Rules == nil || it.kept || s.names.isJunk(it) {
 		return nil
 	}
 	r := s.ruleName(it, it.name)
@@ -278,7 +278,7 @@ func (s *Stage) MayRename(from, to string, kind Kind) error {
 
 // foresee judges a staged item under the name that it is about to get. nil: nothing can be said before it has it.
 func (s *Stage) foresee(it *item, to string) (*ruling, error) {
-	if s.o.Rules == nil {
+	if s.o.Rules == nil || s.wouldStay(it, to) {
 		return nil, nil
 	}
 	r, err := s.foreseen(it, to)

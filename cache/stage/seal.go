@@ -175,7 +175,7 @@ func (s *Stage) await(ctx context.Context, it *item) error {
 	defer s.mu.Unlock()
 	for {
 		switch {
-		case it.gone, it.copied != nil && it.sealed != nil && *it.copied == *it.sealed:
+		case it.gone, it.stays(), it.copied != nil && it.sealed != nil && *it.copied == *it.sealed:
 			return nil
 		case it.stopped():
 			return it.notStored()
@@ -205,7 +205,7 @@ func (it *item) stopped() bool {
 	switch it.state {
 	case Conflict, Parked, Failed, Quarantined:
 		return true
-	case Writing, Staged, Uploading, Stored, Orphan:
+	case Writing, Staged, Uploading, Stored, Orphan, LocalOnly:
 	}
 	return false
 }

@@ -69,6 +69,7 @@ type Options struct {
 	Gate       gate.Profile              // the zero value lets everything pass
 	Rules      *gate.Rules               // what may leave this machine; nil: anything, but for what was written under rules before
 	MakeRoom   func(n int64)             // asks whoever else uses the disk to give way; may be nil
+	UploadJunk bool                      // store what desktops leave under names of theirs like any other file, rather than keep it here
 	Listed     func(dir string) []string // the names in a directory of the target as far as they are known without asking; for Gate; may be nil
 	Refused    func(name, why string)    // told of files that Rules hold back; called under locks, so it must not block or call back; may be nil
 	Changed    func(backends.Change)     // told of names whose entry became another one; must not block; may be nil
@@ -158,7 +159,7 @@ func Open(o Options) (*Stage, error) {
 		return nil, err
 	}
 	s := &Stage{
-		o: o, disk: d, lock: lock, log: o.Log, items: map[ID]*item{}, names: newNames(), touches: map[string]*item{}, undos: map[string]*item{},
+		o: o, disk: d, lock: lock, log: o.Log, items: map[ID]*item{}, names: newNames(!o.UploadJunk), touches: map[string]*item{}, undos: map[string]*item{},
 		memory: newMemory(), wake: make(chan struct{}), copies: map[ID]*item{}, watchers: map[chan struct{}]bool{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // ends with Close; no caller's context lives as long

@@ -78,6 +78,7 @@ type sourceConfig struct {
 	Durability      durability `toml:"durability" values:"local,remote,relaxed" help:"when closing a file returns: local (it is safe on this disk; default), remote (it is stored), relaxed (at once; only fsync waits)"`
 	StorageClass    string     `toml:"storage-class" help:"storage class of what is uploaded, such as STANDARD_IA (default: the bucket's)"`
 	BIDS            bidsRules  `toml:"bids" values:"off,bidsish,strict" help:"check names against BIDS: off, bidsish (warn; default) or strict (do not upload what breaks the rules)"`
+	Junk            junkRule   `toml:"junk" values:"keep-local,upload" help:"what desktops leave in folders (.DS_Store, ._NAME, Thumbs.db, ...): keep-local (for a day on this machine; default) or upload"`
 	Owner           accountID  `toml:"owner" help:"account id of 12 digits: upload only into a bucket that belongs to it"`
 	UnsafeOverwrite bool       `toml:"unsafe-overwrite" help:"write even to a service that cannot keep two writers from overwriting each other"`
 	UploadParallel  int        `toml:"upload-parallel" help:"how many files to upload at once (default 8)"`

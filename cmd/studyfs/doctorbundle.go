@@ -162,7 +162,7 @@ func (c *checkup) bareConfig(known labels) []byte {
 
 // bare is the value of a setting that cannot be private.
 func (s setting) bare() string {
-	if slices.Contains([]string{"kind", "region", "durability", "storage-class", "bids", "gate"}, s.path) && plainWord(s.String()) {
+	if slices.Contains([]string{"kind", "region", "durability", "storage-class", "bids", "junk", "gate"}, s.path) && plainWord(s.String()) {
 		return s.String()
 	}
 	if _, is := reflect.TypeAssert[logLevel](s.value); is || s.value.Kind() != reflect.String && s.value.Kind() != reflect.Slice {

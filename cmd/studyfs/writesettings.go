@@ -59,6 +59,21 @@ func (b bidsRules) profile() gate.Profile {
 	return gate.Bidsish
 }
 
+// junkRule says what becomes of what desktops leave in folders, "" for the default.
+type junkRule string
+
+func (r junkRule) String() string { return string(r) }
+
+// UnmarshalText reads a rule's name.
+func (r *junkRule) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "keep-local", "upload":
+		*r = junkRule(text)
+		return nil
+	}
+	return fmt.Errorf("%q says nothing of junk; write keep-local or upload", text)
+}
+
 // accountID is the id of an AWS account.
 type accountID string
 
@@ -80,6 +95,7 @@ type writeSpec struct {
 	Durability durability    `json:"durability,omitempty"`
 	Class      string        `json:"class,omitempty"`
 	BIDS       bidsRules     `json:"bids,omitempty"`
+	Junk       junkRule      `json:"junk,omitempty"`
 	Owner      accountID     `json:"owner,omitempty"`
 	Unsafe     bool          `json:"unsafe,omitempty"`
 	Parallel   int           `json:"parallel,omitempty"`
@@ -120,7 +136,7 @@ func (l *loaded) buildWrite(s sourceSpec, c sourceConfig) (*writeSpec, error) {
 		return nil, nil
 	}
 	return &writeSpec{
-		Delete: c.Delete, Durability: c.Durability, Class: c.StorageClass, BIDS: bidsOf(c), Owner: c.Owner, Unsafe: c.UnsafeOverwrite,
+		Delete: c.Delete, Durability: c.Durability, Class: c.StorageClass, BIDS: bidsOf(c), Junk: c.Junk, Owner: c.Owner, Unsafe: c.UnsafeOverwrite,
 		Parallel: c.UploadParallel, Bandwidth: int64(c.UploadBandwidth), Quota: int64(c.StageSize), Quiet: time.Duration(c.Quiet),
 	}, nil
 }

@@ -14,7 +14,7 @@ import (
 
 func TestWriteSettings(t *testing.T) {
 	flags := map[string]string{
-		"write": "true", "delete": "true", "durability": "remote", "storage-class": "STANDARD_IA", "bids": "strict", "owner": "1234-5678-9012",
+		"write": "true", "delete": "true", "durability": "remote", "storage-class": "STANDARD_IA", "bids": "strict", "junk": "upload", "owner": "1234-5678-9012",
 		"unsafe-overwrite": "true", "upload-parallel": "3", "upload-bandwidth": "5MB", "stage-size": "1GiB", "quiet": "50ms",
 	}
 	l, err := load(testEnv(t), &given{flags: flags})
@@ -26,7 +26,7 @@ func TestWriteSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := writeSpec{
-		Delete: true, Durability: "remote", Class: "STANDARD_IA", BIDS: "strict", Owner: "123456789012", Unsafe: true,
+		Delete: true, Durability: "remote", Class: "STANDARD_IA", BIDS: "strict", Junk: "upload", Owner: "123456789012", Unsafe: true,
 		Parallel: 3, Bandwidth: 5e6, Quota: 1 << 30, Quiet: 50 * time.Millisecond,
 	}
 	if s.Write == nil || *s.Write != want {
@@ -59,6 +59,7 @@ func TestWriteMistakes(t *testing.T) {
 		"delete without write": {"s3://study/", "add --write", map[string]string{"delete": "true"}, exitUsage},
 		"owner":                {"s3://study/", "12 digits", map[string]string{"write": "true", "owner": "me"}, exitUsage},
 		"durability":           {"s3://study/", "local, remote or relaxed", map[string]string{"durability": "sure"}, exitUsage},
+		"junk":                 {"s3://study/", "keep-local or upload", map[string]string{"junk": "no"}, exitUsage},
 		"bids":                 {"s3://study/", "off, bidsish or strict", map[string]string{"bids": "on"}, exitUsage},
 	} {
 		l, err := load(testEnv(t), &given{flags: c.flags})

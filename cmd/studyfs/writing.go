@@ -58,6 +58,7 @@ func openWriting(ctx context.Context, p places, spec sourceSpec, log *slog.Logge
 	o.Dir, o.Target, o.Log, o.Now = p.stageOf(spec.id()), spec.target(), log, time.Now
 	o.Key = spec.StageKey
 	o.Quota, o.Quiet, o.Durability, o.Gate = w.Quota, w.Quiet, w.Durability.level(), w.BIDS.profile()
+	o.UploadJunk = w.Junk == "upload"
 	if spec.Gate.on() && w.BIDS == "" { // it has rules for names of its own
 		o.Gate = gate.Off
 	}

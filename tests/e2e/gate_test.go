@@ -208,7 +208,7 @@ func TestRecordingsAreScrubbedOnTheirWay(t *testing.T) {
 // puts counts the requests that brought bytes of files.
 func puts(srv *s3test.Server) (n int) {
 	for _, r := range srv.Requests() {
-		if (r.Op == "PutObject" || r.Op == "UploadPart") && r.BytesIn > 0 && strings.HasSuffix(r.Key, ".edf") {
+		if (r.Op == s3test.OpPut || r.Op == s3test.OpPart) && r.BytesIn > 0 && strings.HasSuffix(r.Key, ".edf") {
 			n++
 		}
 	}
