@@ -28,6 +28,12 @@ type Typist struct {
 // returns what was printed to standard output, what the terminal showed, and how many lines were typed.
 func (e *Env) AtTerminal(lines []string, args ...string) (Result, int) {
 	e.t.Helper()
+	return e.ExecAtTerminal(lines, Program(e.t), args...)
+}
+
+// ExecAtTerminal is AtTerminal of any program: a shell whose prompt ends in ": " is typed to as well.
+func (e *Env) ExecAtTerminal(lines []string, name string, args ...string) (Result, int) {
+	e.t.Helper()
 	user, program, err := openTerminal()
 	if err != nil {
 		e.t.Skipf("no pseudo terminals here: %v", err)
@@ -35,7 +41,7 @@ func (e *Env) AtTerminal(lines []string, args ...string) (Result, int) {
 	defer user.Close()
 	p := &Typist{user: user, lines: slices.Clone(lines)}
 	var out bytes.Buffer
-	cmd := exec.Command(Program(e.t), args...)
+	cmd := exec.Command(name, args...)
 	cmd.Env, cmd.Dir = e.Vars, e.Home
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = program, &out, program
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}

@@ -51,7 +51,7 @@ func contents() []string {
 		"usr/lib/systemd/user/studyfs@.service", "usr/lib/systemd/system/studyfs@.service",
 		"usr/share/bash-completion/completions/studyfs", "usr/share/zsh/vendor-completions/_studyfs", "usr/share/fish/vendor_completions.d/studyfs.fish",
 		"usr/share/man/man1/studyfs.1.gz", "usr/share/man/man1/studyfs-uploads-resolve.1.gz", "usr/share/man/man5/studyfs.toml.5.gz", "usr/share/man/man8/mount.studyfs.8.gz",
-		"usr/share/doc/studyfs/LICENSE", "usr/share/doc/studyfs/THIRD-PARTY-LICENSES", "usr/share/doc/studyfs/sbom.cdx.json",
+		"usr/share/doc/studyfs/LICENSE", "usr/share/doc/studyfs/copyright", "usr/share/doc/studyfs/THIRD-PARTY-LICENSES", "usr/share/doc/studyfs/sbom.cdx.json",
 	}
 }
 
@@ -119,11 +119,30 @@ func TestPackages(t *testing.T) {
 	if out := run(t, "chroot", root, "/usr/bin/studyfs", "version"); !strings.HasPrefix(out, "studyfs v0") {
 		t.Errorf("in a root of its own the program says %q", out)
 	}
-	if depends := run(t, "dpkg-deb", "-f", one(t, first+"/*.deb"), "Depends"); strings.TrimSpace(depends) != "fuse3" {
-		t.Errorf("it depends on %q", depends)
+	checkControl(t, one(t, first+"/*.deb"))
+	checkRPM(t, one(t, first+"/*.rpm"))
+}
+
+// checkControl looks at what a package of Debian says of itself.
+func checkControl(t *testing.T, deb string) {
+	t.Helper()
+	for field, want := range map[string]string{"Depends": "fuse3", "Recommends": "ca-certificates", "Maintainer": "studyfs maintainers", "Homepage": ""} {
+		if got := strings.TrimSpace(run(t, "dpkg-deb", "-f", deb, field)); got != want {
+			t.Errorf("%s: %q; want %q", field, got, want)
+		}
 	}
-	rpm := one(t, first+"/*.rpm")
-	if raw, err := os.ReadFile(rpm); err != nil || !bytes.HasPrefix(raw, []byte{0xed, 0xab, 0xee, 0xdb}) {
-		t.Errorf("%s is no rpm: %v", rpm, err)
+}
+
+// checkRPM looks at the header of a package, which is not compressed: the names of its files stand there, and what it needs.
+func checkRPM(t *testing.T, path string) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil || !bytes.HasPrefix(raw, []byte{0xed, 0xab, 0xee, 0xdb}) {
+		t.Errorf("%s is no rpm: %v", path, err)
+	}
+	for _, name := range append(contents(), "Apache-2.0", "fuse3", "ca-certificates") {
+		if !bytes.Contains(raw, []byte("\x00"+filepath.Base(name)+"\x00")) {
+			t.Errorf("the rpm lacks %s", name)
+		}
 	}
 }

@@ -2,10 +2,7 @@
 package setup
 
 import (
-	"bufio"
-	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,55 +13,10 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// servers is what studyfs demo --servers prints.
-type servers struct {
-	S3 struct {
-		Endpoint  string   `json:"endpoint"`
-		AccessKey string   `json:"access_key"`
-		SecretKey string   `json:"secret_key"`
-		Buckets   []string `json:"buckets"`
-	} `json:"s3"`
-	Beiwe struct {
-		URL        string `json:"url"`
-		Keyring    string `json:"keyring"`
-		Passphrase string `json:"passphrase"`
-	} `json:"beiwe"`
-	Empatica struct {
-		KeysCSV string `json:"keys_csv"`
-	} `json:"empatica"`
-}
-
-// serve starts the demo's servers as a process of their own.
-func serve(t *testing.T) servers {
-	t.Helper()
-	cmd := exec.Command(harness.Program(t), "demo", "--servers")
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
-		cmd.Wait()
-	})
-	var s servers
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, &s)
-	}
-	if err != nil {
-		t.Fatalf("%v: %s", err, line)
-	}
-	return s
-}
-
 // Somebody with an empty home and one of the three commonest sources sees its files after three typed lines at most, and a command line is
 // one of them.
 func TestFromNothingToTheFirstListing(t *testing.T) {
-	s := serve(t)
+	s := harness.StartDemo(t)
 	for _, c := range []struct {
 		name  string
 		args  []string
