@@ -43,11 +43,7 @@ func (d *diskHealth) usable(now time.Time) bool {
 
 // bootID returns the kernel's boot id, zero where there is none.
 func bootID() (id [16]byte) {
-	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return id
-	}
-	b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(string(raw)), "-", ""))
+	b, err := hex.DecodeString(strings.ReplaceAll(bootName(), "-", ""))
 	if err == nil {
 		copy(id[:], b)
 	}
@@ -61,9 +57,4 @@ func markOf(f *os.File, boot [16]byte) (fileMark, error) {
 		return fileMark{}, err
 	}
 	return fileMark{size: st.Size, ctime: st.Ctim.Nano(), ino: st.Ino, boot: boot}, nil
-}
-
-// punch frees the disk space of a range, which then reads as zeros.
-func punch(f *os.File, off, n int64) error {
-	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 }

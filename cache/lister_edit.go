@@ -2,11 +2,11 @@ package cache
 
 import (
 	"cmp"
+	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"studyfs/backends"
 )
@@ -184,10 +184,9 @@ func removeForGood(file string) error {
 	if err := removeIfThere(file); err != nil {
 		return err
 	}
-	dir, err := unix.Open(filepath.Dir(file), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	dir, err := os.Open(filepath.Dir(file))
 	if err != nil {
 		return err
 	}
-	defer unix.Close(dir) //nolint:errcheck // nothing was written through it
-	return unix.Fsync(dir)
+	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -312,7 +313,7 @@ func mount(t *testing.T, o setup) *mounted {
 		in.Close()
 		err := cmd.Wait()
 		hung.Stop()
-		unix.Unmount(o.Dir, unix.MNT_DETACH) // after a kill; otherwise it is gone
+		unmount(o.Dir, true) // after a kill; otherwise it is gone
 		if err != nil {
 			t.Errorf("the server ended with %v", err)
 		}
@@ -347,3 +348,24 @@ func (m *mounted) do(cmd ...string) string {
 }
 
 func (m *mounted) path(name string) string { return filepath.Join(m.dir, name) }
+
+func testContext() context.Context { return context.Background() }
+
+func opened(fd int, err error) error {
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err
+}
+
+func dirNames(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
+}

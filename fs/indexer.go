@@ -1,10 +1,7 @@
 package fs
 
 import (
-	"bytes"
 	"context"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,11 +53,11 @@ func (i *indexers) of(ctx context.Context) verdict {
 	if ok && now.Sub(v.at) < verdictTime {
 		return v
 	}
-	comm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+	comm, err := commandName(pid)
 	if err != nil {
 		return verdict{}
 	}
-	v = judge(string(bytes.TrimSpace(comm)))
+	v = judge(comm)
 	v.at = now
 	i.mu.Lock()
 	defer i.mu.Unlock()

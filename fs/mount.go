@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 )
 
 // Times of an unmount: how long to hope that programs close their files, and how long to wait for what is under way.
@@ -27,14 +25,11 @@ const (
 
 // attach mounts: by the mount call where root may, else through fusermount3.
 func (f *FS) attach() (*fuse.Server, error) {
-	if _, err := os.Stat("/dev/fuse"); err != nil {
-		return nil, fmt.Errorf("%w: no /dev/fuse here: load the fuse module, or give the container --device /dev/fuse (%w)", ErrUnavailable, err)
-	}
-	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err != nil {
-		return nil, fmt.Errorf("%w: this user may not open /dev/fuse: on most systems everyone may (chmod 666), on some the group fuse (%w)", ErrUnavailable, err)
+	if err := ready(); err != nil {
+		return nil, err
 	}
 	var direct error
-	if os.Geteuid() == 0 {
+	if mountsDirectly() {
 		server, err := f.newServer(true)
 		if err == nil {
 			return server, nil
@@ -44,8 +39,8 @@ func (f *FS) attach() (*fuse.Server, error) {
 			return nil, err
 		}
 	}
-	if _, err := fusermount(); err != nil {
-		return nil, errors.Join(direct, fmt.Errorf("%w: fusermount3 is not installed: install the package fuse3 (apt install fuse3)", ErrUnavailable))
+	if _, err := helper(); err != nil {
+		return nil, errors.Join(direct, err)
 	}
 	server, err := f.newServer(false)
 	if err != nil {
@@ -87,18 +82,12 @@ func (f *FS) nodeOptions(direct bool) *fusefs.Options {
 		o.Debug, o.MountOptions.Logger = true, slog.NewLogLogger(f.o.trace, slog.LevelDebug)
 	}
 	if f.writable() {
-		o.ExtraCapabilities |= fuse.CAP_ATOMIC_O_TRUNC     // what is to be emptied need not be fetched first
-		o.ExtraCapabilities |= fuse.CAP_HANDLE_KILLPRIV_V2 // or the kernel asks for security.capability before each write: see setter
+		o.ExtraCapabilities |= fuse.CAP_ATOMIC_O_TRUNC // what is to be emptied need not be fetched first
+		o.ExtraCapabilities |= leavePrivileges
 	}
 	if direct {
 		o.DirectMountStrict = true
-		o.DirectMountFlags = unix.MS_NOSUID | unix.MS_NODEV
-		if f.o.NoExec {
-			o.DirectMountFlags |= unix.MS_NOEXEC
-		}
-		if !f.o.writableMount && !f.writable() {
-			o.DirectMountFlags |= unix.MS_RDONLY
-		}
+		o.DirectMountFlags = directFlags(f.o.NoExec, !f.o.writableMount && !f.writable())
 		return o
 	}
 	if !f.o.writableMount && !f.writable() {
@@ -113,16 +102,6 @@ func (f *FS) nodeOptions(direct bool) *fusefs.Options {
 // writable reports whether any tree takes writes. Then the kernel may not refuse them itself.
 func (f *FS) writable() bool {
 	return slices.ContainsFunc(f.o.Trees, func(t Tree) bool { return t.Stage != nil })
-}
-
-// fusermount finds the program that mounts for users, where go-fuse looks for it.
-func fusermount() (string, error) {
-	for _, name := range []string{"fusermount3", "/bin/fusermount3", "fusermount", "/bin/fusermount"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
-		}
-	}
-	return "", exec.ErrNotFound
 }
 
 // Unmount takes the mount away and returns when its requests have ended, within 10 s. If programs keep files open it
@@ -173,23 +152,7 @@ func (f *FS) gone(d time.Duration) bool {
 // umount takes the mount away, lazily even while files are open. Not go-fuse's Unmount: that one then waits without
 // limit for requests, and a stalled source can hold one for a minute.
 func (f *FS) umount(lazily bool) error {
-	flags, arg := 0, "-u"
-	if lazily {
-		flags, arg = unix.MNT_DETACH, "-uz"
-	}
-	err := unix.Unmount(f.o.Dir, flags)
-	if !errors.Is(err, unix.EPERM) {
-		return err
-	}
-	bin, err := fusermount()
-	if err != nil {
-		return fmt.Errorf("unmount %s: %w", f.o.Dir, err)
-	}
-	out, err := exec.Command(bin, arg, f.o.Dir).CombinedOutput() //nolint:noctx // ends by itself; must run even when the caller was cancelled
-	if err != nil {
-		return fmt.Errorf("unmount %s: %w (%s)", f.o.Dir, err, strings.TrimSpace(string(out)))
-	}
-	return nil
+	return unmount(f.o.Dir, lazily)
 }
 
 // ReadAhead tells how many bytes the kernel reads ahead on this mount, and why not as many as asked for, if so.
@@ -226,19 +189,8 @@ func (f *FS) Connection() (string, error) {
 	return minor, nil
 }
 
-// device is MAJOR:MINOR of the mount, from mountinfo: asking the mount itself could hang.
-func (f *FS) device() (string, error) {
-	info, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return "", fmt.Errorf("find the mount: %w", err)
-	}
-	defer info.Close() //nolint:errcheck // only read
-	dir := f.o.Dir
-	if parent, err := filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
-		dir = filepath.Join(parent, filepath.Base(dir))
-	}
-	return findDevice(bufio.NewScanner(info), dir)
-}
+// device is MAJOR:MINOR of the mount.
+func (f *FS) device() (string, error) { return deviceAt(f.o.Dir) }
 
 // findDevice returns the device of the topmost mount at dir.
 func findDevice(lines *bufio.Scanner, dir string) (string, error) {

@@ -1,8 +1,9 @@
+//go:build linux
+
 package fs
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +18,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-func testContext() context.Context { return context.Background() }
 
 func TestReadsEveryByte(t *testing.T) {
 	for _, pass := range []bool{false, true} {
@@ -141,13 +140,6 @@ func TestEveryChangeIsRefused(t *testing.T) {
 			}
 		})
 	}
-}
-
-func opened(fd int, err error) error {
-	if err == nil {
-		unix.Close(fd)
-	}
-	return err
 }
 
 func TestLargeDirectory(t *testing.T) {
@@ -316,18 +308,6 @@ func TestChangedReachesTheKernel(t *testing.T) {
 			t.Errorf("the other tree: %v", got)
 		}
 	}
-}
-
-func dirNames(t *testing.T, dir string) (names []string) {
-	t.Helper()
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range list {
-		names = append(names, e.Name())
-	}
-	return names
 }
 
 func TestStatfsAndSeek(t *testing.T) {

@@ -11,17 +11,13 @@ import (
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 )
 
 // stackDepth is how many stacked file systems may lie below this one for passthrough: an overlay under the cache or the stage
 // makes it two, and with one the kernel answers ELOOP. Two where one would do keeps overlays from lying above.
 func stackDepth(dirs []string) int {
-	for _, dir := range dirs {
-		var s unix.Statfs_t
-		if err := unix.Statfs(dir, &s); err == nil && s.Type == unix.OVERLAYFS_SUPER_MAGIC {
-			return 2
-		}
+	if slices.ContainsFunc(dirs, isOverlay) {
+		return 2
 	}
 	return 1
 }
@@ -98,11 +94,7 @@ func try(dir string, s *fuse.Server) error {
 	if err := os.Remove(f.Name()); err != nil {
 		return fmt.Errorf("cannot be tried: %w", err)
 	}
-	id, number := s.RegisterBackingFd(&fuse.BackingMap{Fd: int32(f.Fd())})
-	if number != 0 {
-		return explain(number)
-	}
-	if number := s.UnregisterBackingFd(id); number != 0 {
+	if number := lend(f, s); number != 0 {
 		return explain(number)
 	}
 	return nil

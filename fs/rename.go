@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
-	"golang.org/x/sys/unix"
 
 	"studyfs/backends"
 	"studyfs/cache/stage"
@@ -22,7 +21,7 @@ func (d *rwDir) Rename(ctx context.Context, name string, newParent fusefs.InodeE
 	switch {
 	case !ok || to.o != d.o:
 		return syscall.EXDEV
-	case flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0:
+	case flags&^(renameNoReplace|renameExchange) != 0:
 		return syscall.EINVAL
 	case d.below(name) == to.below(newName):
 		return 0 // the kernel takes them for two files, if the one was stored while it looked: copied onto itself it would then be deleted
@@ -31,12 +30,12 @@ func (d *rwDir) Rename(ctx context.Context, name string, newParent fusefs.InodeE
 	defer done()
 	over := to.GetChild(newName)
 	var err error
-	if flags&unix.RENAME_EXCHANGE != 0 {
+	if flags&renameExchange != 0 {
 		err = d.exchange(ctx, name, to, newName)
 	} else {
 		var was item
 		err = d.o.retried(func() (err error) {
-			was, err = d.rename(ctx, name, to, newName, flags&unix.RENAME_NOREPLACE != 0)
+			was, err = d.rename(ctx, name, to, newName, flags&renameNoReplace != 0)
 			return err
 		})
 		if err == nil && over != d.GetChild(name) {

@@ -294,4 +294,4 @@ func (*rwLink) Setxattr(context.Context, string, []byte, uint32) syscall.Errno {
 }
 
 // Removexattr finds none.
-func (*rwLink) Removexattr(context.Context, string) syscall.Errno { return syscall.ENODATA }
+func (*rwLink) Removexattr(context.Context, string) syscall.Errno { return errNoAttr }

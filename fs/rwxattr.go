@@ -74,7 +74,7 @@ func (o *overlay) getxattr(it item, attr string, dest []byte) (uint32, syscall.E
 		value, ok = a.XAttrs[attr]
 	}
 	if !ok {
-		return 0, syscall.ENODATA
+		return 0, errNoAttr
 	}
 	return fill(dest, value)
 }
@@ -126,7 +126,7 @@ func mayKeep(all map[string]string, attr string, value []byte, flags uint32) err
 	case there && flags&unix.XATTR_CREATE != 0:
 		return refuse("setxattr", syscall.EEXIST)
 	case !there && flags&unix.XATTR_REPLACE != 0:
-		return refuse("setxattr", syscall.ENODATA)
+		return refuse("setxattr", errNoAttr)
 	case len(value) > maxValue:
 		return refuse("setxattr", syscall.E2BIG)
 	case total > maxValues:
@@ -141,7 +141,7 @@ func (o *overlay) removexattr(it item, attr string) error {
 		return refuse("removexattr", syscall.EPERM)
 	}
 	if _, there := a.XAttrs[attr]; !there {
-		return refuse("removexattr", syscall.ENODATA)
+		return refuse("removexattr", errNoAttr)
 	}
 	_, err := o.alter(it, func(a *stage.Attr) {
 		a.XAttrs = maps.Clone(a.XAttrs)
@@ -153,7 +153,7 @@ func (o *overlay) removexattr(it item, attr string) error {
 // Getxattr answers user.*.
 func (d *rwDir) Getxattr(ctx context.Context, attr string, dest []byte) (uint32, syscall.Errno) {
 	if !strings.HasPrefix(attr, userPrefix) {
-		return 0, syscall.ENODATA // ls -l asks for two others per file: no work for those
+		return 0, errNoAttr // ls -l asks for two others per file: no work for those
 	}
 	it, err := d.item(ctx)
 	if err != nil {
@@ -192,7 +192,7 @@ func (d *rwDir) Removexattr(ctx context.Context, attr string) syscall.Errno {
 // Getxattr answers user.*.
 func (s *staged) Getxattr(ctx context.Context, attr string, dest []byte) (uint32, syscall.Errno) {
 	if !strings.HasPrefix(attr, userPrefix) {
-		return 0, syscall.ENODATA
+		return 0, errNoAttr
 	}
 	it, err := s.item(ctx)
 	if err != nil {
@@ -240,7 +240,7 @@ func (s *staged) item(ctx context.Context) (item, error) {
 // Getxattr answers user.*.
 func (f *rwFile) Getxattr(_ context.Context, attr string, dest []byte) (uint32, syscall.Errno) {
 	if !strings.HasPrefix(attr, userPrefix) {
-		return 0, syscall.ENODATA
+		return 0, errNoAttr
 	}
 	return f.o.getxattr(storedItem(f.entry()), attr, dest)
 }

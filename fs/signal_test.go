@@ -1,3 +1,5 @@
+//go:build linux
+
 package fs
 
 import (
@@ -69,7 +71,7 @@ func TestUnprivilegedMount(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become another user")
 	}
-	if _, err := fusermount(); err != nil {
+	if _, err := helper(); err != nil {
 		t.Skip(err)
 	}
 	if info, err := os.Stat("/dev/fuse"); err != nil || info.Mode()&0o006 != 0o006 {

@@ -5,10 +5,15 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
+
 	"studyfs/backends"
 )
 
 const xattrPrefix = "user.studyfs."
+
+// errNoAttr says that there is no attribute of that name.
+const errNoAttr = syscall.Errno(fuse.ENOATTR)
 
 // xattrs are the attributes of an entry that have a value, answered from what is on this machine.
 func (t *tree) xattrs(e backends.Entry) map[string]string {
@@ -28,11 +33,11 @@ func (t *tree) xattrs(e backends.Entry) map[string]string {
 func (f *file) Getxattr(_ context.Context, attr string, dest []byte) (uint32, syscall.Errno) {
 	name, ours := strings.CutPrefix(attr, xattrPrefix)
 	if !ours {
-		return 0, syscall.ENODATA // ls -l asks for two others per file: no work for those
+		return 0, errNoAttr // ls -l asks for two others per file: no work for those
 	}
 	value, ok := f.t.xattrs(f.e)[name]
 	if !ok {
-		return 0, syscall.ENODATA
+		return 0, errNoAttr
 	}
 	return fill(dest, value)
 }
@@ -61,7 +66,7 @@ type noMeta struct{}
 
 // Getxattr has nothing.
 func (noMeta) Getxattr(context.Context, string, []byte) (uint32, syscall.Errno) {
-	return 0, syscall.ENODATA
+	return 0, errNoAttr
 }
 
 // Listxattr has nothing.

@@ -45,11 +45,12 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		"studyfs/cmd/studyfs/survey":           {"studyfs/backends"},
 		"studyfs/cmd/studyfs/tomlfile":         {},
 		"studyfs/cmd/studyfs/fstab":            {},
+		"studyfs/cmd/studyfs/host":             {},
 		"studyfs/cmd/studyfs/manual":           {},
 		"studyfs/cmd/studyfs/systemd":          {},
 		"studyfs/cmd/studyfs/warm":             {"studyfs/backends"},
 		"studyfs/cmd/studyfs": {
-			"studyfs/cmd/studyfs/audit", "studyfs/cmd/studyfs/fstab", "studyfs/cmd/studyfs/livepage", "studyfs/cmd/studyfs/manual", "studyfs/cmd/studyfs/prompt", "studyfs/cmd/studyfs/survey", "studyfs/cmd/studyfs/systemd", "studyfs/cmd/studyfs/tomlfile", "studyfs/cmd/studyfs/warm",
+			"studyfs/cmd/studyfs/audit", "studyfs/cmd/studyfs/fstab", "studyfs/cmd/studyfs/host", "studyfs/cmd/studyfs/livepage", "studyfs/cmd/studyfs/manual", "studyfs/cmd/studyfs/prompt", "studyfs/cmd/studyfs/survey", "studyfs/cmd/studyfs/systemd", "studyfs/cmd/studyfs/tomlfile", "studyfs/cmd/studyfs/warm",
 			"studyfs/backends", "studyfs/backends/s3", "studyfs/backends/s3/s3test", "studyfs/backends/s3/s3test/sample", "studyfs/cache", "studyfs/fs", "studyfs/cache/stage", "studyfs/cache/view", "studyfs/cache/stage/gate",
 			"studyfs/cache/stage/gate/edf", "studyfs/cache/stage/gate/deid", "studyfs/cache/stage/gate/deid/survey", "studyfs/cache/stage/gate/deid/ledger",
 			"studyfs/backends/beiwe", "studyfs/backends/beiwe/beiwetest", "studyfs/backends/crypt", "studyfs/backends/crypt/cryptease", "studyfs/backends/beiwe/keyring", "studyfs/backends/azure", "studyfs/backends/local", "studyfs/backends/route",

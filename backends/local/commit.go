@@ -90,8 +90,8 @@ func renameNew(root *os.Root, from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer dst.Close()                                                                           //nolint:errcheck // only read
-	err = unix.Renameat2(int(src.Fd()), fromBase, int(dst.Fd()), toBase, unix.RENAME_NOREPLACE) //nolint:gosec // file descriptors fit
+	defer dst.Close() //nolint:errcheck // only read
+	err = renameOnly(src, fromBase, dst, toBase)
 	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.ENOTSUP) {
 		return err
 	}

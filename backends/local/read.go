@@ -27,7 +27,7 @@ type facts struct {
 }
 
 func factsOf(st *unix.Stat_t) facts {
-	return facts{mode: st.Mode, ino: st.Ino, size: st.Size, mtime: st.Mtim.Nano(), changed: st.Ctim.Nano()}
+	return facts{mode: uint32(st.Mode), ino: st.Ino, size: st.Size, mtime: st.Mtim.Nano(), changed: st.Ctim.Nano()} //nolint:unconvert // 16 bits on macOS
 }
 
 func factsOfInfo(info fs.FileInfo) (facts, error) {
@@ -35,7 +35,7 @@ func factsOfInfo(info fs.FileInfo) (facts, error) {
 	if !ok {
 		return facts{}, errors.New("the system tells too little of a file")
 	}
-	return facts{mode: st.Mode, ino: st.Ino, size: st.Size, mtime: st.Mtim.Nano(), changed: st.Ctim.Nano()}, nil
+	return factsOfStat(st), nil
 }
 
 func (f facts) isDir() bool     { return f.mode&unix.S_IFMT == unix.S_IFDIR }

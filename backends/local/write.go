@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"studyfs/backends"
 )
 
@@ -172,8 +170,7 @@ func (s *Source) fill(ctx context.Context, p *part, u backends.Upload, r io.Read
 		if err := p.f.Sync(); err != nil {
 			return err
 		}
-		// What is read next is to come from the disk and not from memory, so far as the kernel lets us say so.
-		unix.Fadvise(int(p.f.Fd()), 0, 0, unix.FADV_DONTNEED) //nolint:errcheck,gosec // as above
+		forget(p.f)
 		sum, size, err := sumOf(ctx, p.f)
 		switch {
 		case err != nil:

@@ -172,7 +172,7 @@ func (b *blob) allocate(mode uint32, off, n int64) error {
 	if b.v == nil {
 		return b.d.allocate(b.name, b.f, mode, off, n)
 	}
-	const keep, punch, zero = unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE
+	const keep, punch, zero = keepSize, punchHole, zeroRange
 	switch mode {
 	case punch | keep:
 		return b.v.Zero(off, n)

@@ -173,7 +173,7 @@ func (d *disk) allocate(name string, f *os.File, mode uint32, off, n int64) erro
 	if err := d.before(op{kind: opAllocate, path: name, off: off, size: n}); err != nil {
 		return err
 	}
-	return unix.Fallocate(int(f.Fd()), mode, off, n)
+	return fallocate(f, mode, off, n)
 }
 
 // sync makes a file's bytes and size durable.
@@ -181,11 +181,7 @@ func (d *disk) sync(name string, f *os.File) error {
 	if err := d.before(op{kind: opSync, path: name}); err != nil {
 		return err
 	}
-	for {
-		if err := unix.Fdatasync(int(f.Fd())); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
+	return datasync(f)
 }
 
 // syncAll makes a file's bytes, size and label durable.
@@ -222,7 +218,7 @@ func (d *disk) unlabel(name string) error {
 		return err
 	}
 	err := unix.Lremovexattr(d.path(name), labelAttr)
-	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+	if errors.Is(err, errNoLabel) || errors.Is(err, unix.ENOTSUP) {
 		return nil
 	}
 	return err
@@ -235,7 +231,7 @@ func (d *disk) readLabel(name string) ([]byte, error) {
 	}
 	raw := make([]byte, maxLabel)
 	n, err := unix.Lgetxattr(d.path(name), labelAttr, raw)
-	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+	if errors.Is(err, errNoLabel) || errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
 	}
 	return raw[:max(n, 0)], err
@@ -296,9 +292,7 @@ func (d *disk) publish(name string, f *os.File) error {
 }
 
 // begin has the disk begin to take a file's bytes, so that a sync that follows has less to wait for. It promises nothing.
-func (*disk) begin(f *os.File) {
-	unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) //nolint:errcheck // the sync tells
-}
+func (*disk) begin(f *os.File) { writeOut(f) }
 
 // list returns the regular files in a directory, sorted, and what else is there.
 func (d *disk) list(dir string) (files, others []string, err error) {
@@ -342,8 +336,7 @@ const notches = 1000
 // tick differ. What is written while notch looks is taken for written after it.
 func (d *disk) notch(name string, f *os.File, was looked, n int64) (mark, error) {
 	back := was.MTime - 1 - n%notches
-	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(back)}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, d.path(name), ts, unix.AT_SYMLINK_NOFOLLOW); err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := setModTime(d.path(name), back); err != nil && !errors.Is(err, unix.ENOENT) {
 		return mark{}, fmt.Errorf("staged file: %w", err) // ENOENT: removed while open
 	}
 	l, err := lookAt(f)
@@ -376,9 +369,8 @@ func lookedOf(st *unix.Stat_t) looked {
 
 // free tells how many bytes of the disk are free, and how many it has.
 func (d *disk) free() (free, total int64, err error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(d.dir, &st); err != nil {
+	if free, total, err = freeBytes(d.dir); err != nil {
 		return 0, 0, fmt.Errorf("staging disk: %w", err)
 	}
-	return int64(st.Bavail) * st.Frsize, int64(st.Blocks) * st.Frsize, nil
+	return free, total, nil
 }

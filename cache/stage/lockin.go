@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"studyfs/cache/stage/vault"
 )
 
@@ -137,8 +135,7 @@ func (l *loader) fillLocked(it *item, from, to *blob, was looked) error {
 			return err
 		}
 	}
-	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(was.MTime)}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, d.path(to.name), ts, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := setModTime(d.path(to.name), was.MTime); err != nil {
 		return fmt.Errorf("staged file: %w", err)
 	}
 	return nil

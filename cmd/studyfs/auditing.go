@@ -7,12 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"studyfs/backends"
 	"studyfs/cmd/studyfs/audit"
+	"studyfs/cmd/studyfs/host"
 	"studyfs/fs"
 )
 
@@ -145,22 +144,8 @@ func (a *auditor) close() error {
 	return a.log.Close()
 }
 
-// programOf is the program that a process runs. It is looked up while the process waits for its file: later it may be gone. Where other
-// users' programs are hidden, the name that the process goes by has to do.
-func programOf(pid int) string {
-	if pid <= 0 {
-		return ""
-	}
-	dir := "/proc/" + strconv.Itoa(pid)
-	if exe, err := os.Readlink(dir + "/exe"); err == nil {
-		return exe
-	}
-	name, err := os.ReadFile(dir + "/comm")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(name))
-}
+// programOf is the program that a process runs. It is looked up while the process waits for its file: later it may be gone.
+func programOf(pid int) string { return host.Program(pid) }
 
 // opened notes that somebody opens a file for reading.
 func (m *mountServer) opened(a fs.Access) error {

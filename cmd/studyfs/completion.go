@@ -1,13 +1,14 @@
 package main
 
 import (
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"studyfs/cmd/studyfs/host"
 )
 
 // valuesOf is the annotation of a flag that may only be some words.
@@ -87,7 +88,7 @@ func (a *app) completeSources(_ *cobra.Command, _ []string, begun string) ([]str
 
 // completeMounts completes to the directories where studyfs is mounted, as the kernel's table has them: the mounts are not touched.
 func (a *app) completeMounts(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := host.MountTable()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveDefault
 	}

@@ -9,13 +9,13 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"studyfs/cmd/studyfs/host"
 )
 
 // request is what a client asks a serving process over its control socket: one line of JSON, answered by one.
@@ -67,7 +67,7 @@ func listenControl(m *mountServer) (*control, error) {
 	if err := os.Remove(c.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	err := withShortPath(c.path, func(short string) (err error) {
+	err := host.WithShortPath(c.path, func(short string) (err error) {
 		old := unix.Umask(0o177) // the socket is 0600 from its first moment on
 		defer unix.Umask(old)
 		c.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
@@ -79,16 +79,6 @@ func listenControl(m *mountServer) (*control, error) {
 	c.listener.SetUnlinkOnClose(false) // it would use the short path, which is gone
 	c.serving.Go(c.accept)
 	return c, nil
-}
-
-// withShortPath gives use a path to the socket that fits into the 108 bytes of a socket address.
-func withShortPath(path string, use func(short string) error) error {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close() //nolint:errcheck // only a handle
-	return use(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 }
 
 func (c *control) accept() {
@@ -199,24 +189,11 @@ func (m *mountServer) unmount(force bool) *failure {
 	return &failure{What: m.spec.Dir, Why: "cannot unmount (" + lastCause(err) + ")", Code: exitError}
 }
 
-func plainUnmount(dir string) error {
-	if os.Geteuid() == 0 {
-		return unix.Unmount(dir, 0)
-	}
-	return exec.Command("fusermount3", "-u", "--", dir).Run() //nolint:noctx // ends by itself
-}
-
 // sameUser lets in the user that the mount belongs to, and root. The mode of the socket says the same, but not
 // everywhere: some systems ignore it.
 func sameUser(conn *net.UnixConn) bool {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return false
-	}
-	var cred *unix.Ucred
-	var credErr error
-	err = raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	return err == nil && credErr == nil && (int(cred.Uid) == os.Geteuid() || cred.Uid == 0)
+	uid, err := host.PeerUser(conn)
+	return err == nil && (uid == os.Geteuid() || uid == 0)
 }
 
 // errNoMount says that nobody answers for a mount point.
@@ -236,7 +213,7 @@ func ask(ctx context.Context, socket string, q request) (response, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var conn net.Conn
-	err := withShortPath(socket, func(short string) (err error) {
+	err := host.WithShortPath(socket, func(short string) (err error) {
 		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", short)
 		return err
 	})

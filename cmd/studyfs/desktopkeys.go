@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -40,6 +41,9 @@ func newDesktopKeys(env environment) desktopKeys { return desktopKeys{env, deskt
 
 // bus reports whether there is a session bus to ask on. Without one the library would start one, for nobody.
 func (k desktopKeys) bus() bool {
+	if runtime.GOOS == "darwin" {
+		return true // the keychain is asked by a program of the system
+	}
 	if address := k.env.get("DBUS_SESSION_BUS_ADDRESS"); address != "" {
 		return address != "autolaunch:"
 	}

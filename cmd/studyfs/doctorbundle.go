@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"studyfs/cmd/studyfs/host"
 )
 
 // What a bundle takes of the logs: the last lines of the newest ones.
@@ -208,7 +210,7 @@ func bareWord(text string) string {
 
 // bareMounts lists studyfs's mounts as the kernel knows them.
 func (c *checkup) bareMounts(known labels) []byte {
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := host.MountTable()
 	if err != nil {
 		return nil
 	}

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"studyfs/cmd/studyfs/host"
 )
 
 const (
@@ -66,7 +67,7 @@ func (d *diskCheck) room() finding {
 	if err := unix.Statfs(d.at, &s); err != nil {
 		return fail("%s: %w", d.at, err).do("choose another place with " + d.flag)
 	}
-	free := int64(s.Bavail) * s.Bsize
+	free := int64(s.Bavail) * int64(s.Bsize) //nolint:unconvert // 32 bits on macOS
 	switch advice := "free some space, or choose another place with " + d.flag; {
 	case free < noRoom:
 		return fail("%s has %s left", d.dir, public(humanBytes(free))).do(advice)
@@ -109,64 +110,41 @@ func (d *diskCheck) writable() finding {
 	return fail("%s cannot be written to: %w", d.dir, err).do("ls -ld " + quote(d.at) + "; choose another place with " + d.flag)
 }
 
-// quotaBlock is the kernel's struct if_dqblk.
-type quotaBlock struct {
-	hardBlocks, softBlocks, bytes     uint64 // limits in KiB
-	hardInodes, softInodes, curInodes uint64
-	blockTime, inodeTime              uint64
-	valid                             uint32
-	_                                 uint32
-}
-
-const (
-	getQuota  = 0x800007 // Q_GETQUOTA
-	userQuota = 0
-)
-
 // quota tells of the user's quota, where the file system has one and the kernel tells it.
 func (d *diskCheck) quota() (finding, bool) {
-	dir, err := os.Open(d.at)
-	if err != nil {
+	left, has := host.QuotaLeft(d.at)
+	if !has {
 		return finding{}, false
 	}
-	defer dir.Close() //nolint:errcheck // only a handle
-	var q quotaBlock
-	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, dir.Fd(), getQuota<<8|userQuota, uintptr(os.Geteuid()), uintptr(unsafe.Pointer(&q)), 0, 0) //nolint:gosec // the kernel fills the struct
-	limit := max(q.softBlocks, q.hardBlocks) << 10
-	if errno != 0 || limit == 0 {
-		return finding{}, false
-	}
-	left := int64(limit) - int64(q.bytes) //nolint:gosec // disks are smaller
-	f := fine("your quota on the disk of %s leaves %s", d.dir, public(humanBytes(max(left, 0))))
+	f := fine("your quota on the disk of %s leaves %s", d.dir, public(humanBytes(left)))
 	if left < littleRoom {
-		f = warn("your quota on the disk of %s leaves %s", d.dir, public(humanBytes(max(left, 0)))).do("quota -s shows it; choose another place with " + d.flag)
+		f = warn("your quota on the disk of %s leaves %s", d.dir, public(humanBytes(left))).do("quota -s shows it; choose another place with " + d.flag)
 	}
 	return f, true
 }
 
 // kind tells what file system it is, and what that means for files that must survive.
 func (d *diskCheck) kind() []finding {
-	var s unix.Statfs_t
-	if err := unix.Statfs(d.at, &s); err != nil {
+	disk, err := host.DiskOf(d.at)
+	if err != nil {
 		return nil
 	}
-	name, remote := fileSystem(int64(s.Type)) //nolint:unconvert // 32 bits on some machines
 	advice := "choose a place on a local disk with " + d.flag
 	switch {
-	case remote && d.lasting:
-		return []finding{warn("%s lies on a network file system (%s): locks and what was closed are as safe as its server makes them", d.dir, public(name)).do(advice)}
-	case remote:
-		return []finding{warn("%s lies on a network file system (%s): a cache there is hardly faster than the source", d.dir, public(name)).do(advice)}
-	case name == "tmpfs" && d.lasting:
+	case disk.Remote && d.lasting:
+		return []finding{warn("%s lies on a network file system (%s): locks and what was closed are as safe as its server makes them", d.dir, public(disk.Name)).do(advice)}
+	case disk.Remote:
+		return []finding{warn("%s lies on a network file system (%s): a cache there is hardly faster than the source", d.dir, public(disk.Name)).do(advice)}
+	case disk.Name == "tmpfs" && d.lasting:
 		return []finding{warn("%s lies in memory (tmpfs): what is not uploaded is lost with the next boot", d.dir).do(advice)}
 	case !d.lasting:
 		return nil
 	}
 	note := ""
-	if s.Flags&unix.ST_NOEXEC != 0 {
+	if disk.NoExec {
 		note = ", noexec, which does no harm"
 	}
-	all := []finding{fine("%s lies on a local file system (%s%s)", d.dir, public(name), public(note))}
+	all := []finding{fine("%s lies on a local file system (%s%s)", d.dir, public(disk.Name), public(note))}
 	if err := d.attributes(); err != nil {
 		all = append(all, warn("its file system keeps no extended attributes (%w): each file that is copied in takes a second one", err).do(advice))
 	}
@@ -182,35 +160,4 @@ func (d *diskCheck) attributes() error {
 	defer os.Remove(f.Name()) //nolint:errcheck // as good as it gets
 	defer f.Close()           //nolint:errcheck // nothing was written
 	return unix.Fsetxattr(int(f.Fd()), "user.studyfs.doctor", []byte("1"), 0)
-}
-
-// fileSystem names the file systems that matter here by their magic numbers, and tells which lie on other machines.
-func fileSystem(magic int64) (name string, remote bool) {
-	for _, k := range []struct {
-		magic  int64
-		name   string
-		remote bool
-	}{
-		{unix.NFS_SUPER_MAGIC, "nfs", true},
-		{0xff534d42, "cifs", true},
-		{0xfe534d42, "smb2", true},
-		{unix.FUSE_SUPER_MAGIC, "fuse", true},
-		{0x0bd00bd0, "lustre", true},
-		{0x47504653, "gpfs", true},
-		{0x19830326, "beegfs", true},
-		{unix.CEPH_SUPER_MAGIC, "ceph", true},
-		{unix.AFS_SUPER_MAGIC, "afs", true},
-		{unix.V9FS_MAGIC, "9p", true},
-		{unix.TMPFS_MAGIC, "tmpfs", false},
-		{unix.EXT4_SUPER_MAGIC, "ext4", false},
-		{unix.XFS_SUPER_MAGIC, "xfs", false},
-		{unix.BTRFS_SUPER_MAGIC, "btrfs", false},
-		{unix.OVERLAYFS_SUPER_MAGIC, "overlay", false},
-		{0x2fc12fc1, "zfs", false},
-	} {
-		if k.magic == magic&0xffffffff {
-			return k.name, k.remote
-		}
-	}
-	return "unknown", false
 }

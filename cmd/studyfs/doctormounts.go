@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"studyfs/cmd/studyfs/host"
 )
 
 // waitsTooLong is when a file that still waits for its upload is worth a word.
@@ -53,7 +55,7 @@ func ourMounts(table io.Reader, uid int) []string {
 
 // checkMounts looks for mounts that nobody serves any more: whoever touches them gets errors, or hangs.
 func checkMounts(ctx context.Context, c *checkup) []finding {
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := host.MountTable()
 	if err != nil {
 		return []finding{skip("the mounts cannot be listed: %w", err)}
 	}

@@ -8,6 +8,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"studyfs/cmd/studyfs/host"
 )
 
 // restore does a job for a client and tells it how it gets on, a line each time. It ends with the job, the mount or the client.
@@ -31,7 +33,7 @@ func (c *control) restore(conn *net.UnixConn, q restoreRequest) {
 // askOn sends a request that is answered by several lines, and hands them on until one is the last.
 func askOn(ctx context.Context, socket string, q request, take func(response) (done bool)) error {
 	var conn net.Conn
-	err := withShortPath(socket, func(short string) (err error) {
+	err := host.WithShortPath(socket, func(short string) (err error) {
 		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", short)
 		return err
 	})

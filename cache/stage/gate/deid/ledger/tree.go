@@ -106,7 +106,7 @@ func (t *tree) rename(from, to string) error {
 			if t.links {
 				return t.relink(fromDir, fromBase, toDir, toBase)
 			}
-			err := unix.Renameat2(fromDir, fromBase, toDir, toBase, unix.RENAME_NOREPLACE)
+			err := renameNew(fromDir, fromBase, toDir, toBase)
 			if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
 				return err
 			}
@@ -125,7 +125,7 @@ func (t *tree) relink(fromDir int, from string, toDir int, to string) error {
 	case err != nil:
 		return err
 	}
-	if err := unix.Fsync(toDir); err != nil && !errors.Is(err, unix.EINVAL) {
+	if err := syncFolder(toDir); err != nil && !errors.Is(err, unix.EINVAL) {
 		return err
 	}
 	if err := t.before(); err != nil {

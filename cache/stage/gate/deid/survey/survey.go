@@ -102,7 +102,7 @@ func bare(err error) error {
 
 func deviceOf(info fs.FileInfo) uint64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return st.Dev
+		return uint64(st.Dev) //nolint:unconvert // 32 bits on macOS
 	}
 	return 0
 }
