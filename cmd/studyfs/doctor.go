@@ -149,6 +149,7 @@ func (c *checkup) checks() []check {
 		{"fusermount3", checkHelper},
 		{"allow-other", checkAllowOther},
 		{"passthrough", checkPassthrough},
+		{"updatedb", checkUpdatedb},
 		{"cache disk", checkCacheDisk},
 		{"state disk", checkStateDisk},
 		{"mounts", checkMounts},

@@ -185,6 +185,44 @@ func TestDoctorMachine(t *testing.T) {
 	}
 }
 
+// updatedb, which root runs each night, would walk through a whole study: whoever asks doctor is told the line that keeps it out.
+func TestDoctorUpdatedb(t *testing.T) {
+	for name, c := range map[string]struct {
+		text, settings string
+		uid            int
+		state          state
+		says, do       string
+	}{
+		"not installed":     {state: stateOK, says: "not installed"},
+		"Debian's":          {text: "# PRUNEFS=\"fuse.studyfs\"\nPRUNE_BIND_MOUNTS=\"yes\"\nPRUNEFS=\"NFS afs fuse.sshfs\"\n", state: stateWarn, says: "lacks fuse.studyfs", do: `PRUNEFS = "NFS afs fuse.sshfs fuse.studyfs"`},
+		"nothing is pruned": {text: "PRUNEPATHS = \"/tmp\"\n", state: stateWarn, says: "lacks fuse.studyfs", do: `PRUNEFS = "fuse.studyfs"`},
+		"done":              {text: "PRUNEFS = \"nfs\tFUSE.studyfs proc\"\n", state: stateOK, says: "leaves mounts of studyfs alone"},
+		"kept out":          {text: "PRUNEFS = \"nfs\"\n", settings: "no-index = true\n", state: stateOK, says: "no-index"},
+		"a user's own":      {text: "PRUNEFS = \"nfs\"\n", uid: 1000, state: stateOK, says: "not shared", do: `PRUNEFS = "nfs fuse.studyfs"`},
+		"a user's, shared":  {text: "PRUNEFS = \"nfs\"\n", settings: "allow-other = true\n", uid: 1000, state: stateWarn, says: "lacks fuse.studyfs", do: `PRUNEFS = "nfs fuse.studyfs"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env, home := doctorEnv(t, nil)
+			env.uid = c.uid
+			put(t, filepath.Join(home, ".config/studyfs/config.toml"), c.settings, 0o600)
+			path := filepath.Join(home, "updatedb.conf")
+			if c.text != "" {
+				put(t, path, c.text, 0o644)
+			}
+			var out, errs bytes.Buffer
+			checkup := (&app{env: env, out: &out, err: &errs}).newCheckup(nil)
+			f := checkup.pruned(path)
+			if checkup.trouble != nil || f.State != c.state || !strings.Contains(f.Found, c.says) || !strings.HasSuffix(f.Do, c.do) {
+				t.Errorf("%v, %+v; want %s with %q and %q", checkup.trouble, f, c.state, c.says, c.do)
+			}
+		})
+	}
+	env, _ := doctorEnv(t, nil)
+	if all, _ := examine(t, env); all["updatedb"].Found == "" {
+		t.Error("doctor does not look at updatedb")
+	}
+}
+
 // What is stuck in a stage is told, and what to do about it.
 func TestDoctorStages(t *testing.T) {
 	for name, c := range map[string]struct {
