@@ -285,7 +285,7 @@ func setupMistakes(t *testing.T, d *demo) {
 		code  int
 		says  string
 	}{
-		{name: "typed key", args: []string{csv("a.csv", empatica.id[:19]+"X", empatica.secret, place)}, code: exitPermission, says: "does not know the access key ID"},
+		{name: "typed key", args: []string{csv("a.csv", empatica.id[:19]+"0", empatica.secret, place)}, code: exitPermission, says: "does not know the access key ID"},
 		{name: "typed secret", args: []string{csv("b.csv", empatica.id, strings.ToLower(empatica.secret), place)}, code: exitPermission, says: "secret access key does not belong"},
 		{name: "no rights on the prefix", args: []string{csv("c.csv", empatica.id, empatica.secret, "s3://"+empaticaBucket+"/v2/9999/")}, code: exitPermission, says: "may not list this place"},
 		{name: "no such bucket", args: []string{csv("d.csv", empatica.id, empatica.secret, "s3://nosuchbucket/v2/")}, code: exitConfig, says: "no such bucket"},
