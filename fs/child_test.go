@@ -63,6 +63,7 @@ type setup struct {
 	View             bool // the trees have one, of Empatica's, with days of UTC+14
 	PyAFQ            bool // or of HCP's
 	MaxNodes         int64
+	Page             int // the sources are listed by pages of so many
 }
 
 type object struct {
@@ -101,6 +102,7 @@ type server struct {
 	ttl     atomic.Int64
 	labs    map[string]*lab
 	rounds  rounds
+	paged   *pagedSource // of the last tree
 }
 
 func (s *server) start() error {
@@ -133,6 +135,10 @@ func (s *server) start() error {
 		s.sources[name] = src
 		s.ttl.Store(int64(s.o.TTL))
 		var shown backends.Source = src
+		if s.o.Page > 0 {
+			s.paged = &pagedSource{fakeSource: src, page: s.o.Page, allowed: -1}
+			shown = s.paged
+		}
 		if s.o.Indexed {
 			shown = indexedSource{src}
 		}
@@ -219,6 +225,13 @@ func (s *server) do(cmd []string) string {
 	case "stat":
 		info, err := s.fs.Stat(testContext(), cmd[1])
 		return fmt.Sprint(info.Tree, " ", info.Entry.Size, " ", info.Entry.Version, " ", info.State, " ", err)
+	case "pages":
+		n, _ := strconv.Atoi(cmd[2])
+		s.paged.allow(n, false)
+	case "refuse":
+		s.paged.allow(0, true)
+	case "forget":
+		s.fs.Changed(treeName(cmd[1]), backends.Change{Dir: cmd[2], All: true})
 	case "nodes":
 		return strconv.FormatInt(s.fs.nodes.Load(), 10)
 	case "rounds":

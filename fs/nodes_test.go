@@ -18,14 +18,19 @@ func (m *mounted) nodes() int {
 	return n
 }
 
-// Somebody looks at all of 3,000 files, and the machine then needs its memory for something else: what was kept here for each of the files
-// goes with what the kernel kept. And they are all there again.
+// Somebody looks at all of 3,000 files, and the kernel then forgets them: what was kept here for each of the files goes with what the kernel
+// kept. And they are all there again. With STUDYFS_FULL the kernel forgets as when memory is short, which disturbs others on the machine.
 func TestForgottenFilesAreForgotten(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root may have the kernel forget")
-	}
 	const files = 3000
 	m := mount(t, setup{Many: files})
+	forget := func() { m.do("forget", ".", "many") }
+	if os.Getenv("STUDYFS_FULL") != "" && os.Geteuid() == 0 {
+		forget = func() {
+			if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("2"), 0); err != nil {
+				t.Skip(err) // a container may not
+			}
+		}
+	}
 	look := func() {
 		t.Helper()
 		if out, err := exec.Command("ls", "-l", m.path("many")).Output(); err != nil || strings.Count(string(out), "\n") != files+1 {
@@ -33,13 +38,11 @@ func TestForgottenFilesAreForgotten(t *testing.T) {
 		}
 	}
 	look()
-	if n := m.nodes(); n < files || n > files+files/10 {
+	if n := m.nodes(); n < files/2 || n > files+files/10 { // some may be forgotten already
 		t.Errorf("%d nodes of %d files", n, files)
 	}
 	for end := time.Now().Add(20 * time.Second); m.nodes() > files/20; time.Sleep(50 * time.Millisecond) {
-		if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("2"), 0); err != nil {
-			t.Skip(err) // a container may not
-		}
+		forget()
 		if time.Now().After(end) {
 			t.Fatalf("%d nodes are left of %d", m.nodes(), files)
 		}
