@@ -47,6 +47,7 @@ type setup struct {
 	Many             int // files many/00000000 … beside them
 	XAttrs, Writable bool
 	NoPassthrough    bool
+	NoOpen           bool
 	StageKey         []byte
 	User             int // who serves; 0: root
 	TTL              time.Duration
@@ -169,7 +170,7 @@ func (s *server) start() error {
 	}
 	var err error
 	s.fs, err = New(Options{
-		trace: trace, maxNodes: s.o.MaxNodes, Dir: s.o.Dir, FsName: "test:source", Trees: trees, XAttrs: s.o.XAttrs, Passthrough: !s.o.NoPassthrough,
+		trace: trace, maxNodes: s.o.MaxNodes, Dir: s.o.Dir, FsName: "test:source", Trees: trees, XAttrs: s.o.XAttrs, Passthrough: !s.o.NoPassthrough, NoOpen: s.o.NoOpen,
 		CacheDir: s.o.Cache, UID: 1234, GID: 2345, Log: slog.New(slog.NewTextHandler(&s.log, nil)), writableMount: s.o.Writable, AllowOther: s.o.Others,
 	})
 	if err != nil {

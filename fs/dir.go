@@ -45,6 +45,9 @@ func (t *tree) node(e backends.Entry) fusefs.InodeEmbedder {
 	if e.Link != "" {
 		return &link{t: t, e: e}
 	}
+	if t.fs.o.NoOpen {
+		return &openless{file{version: version{t: t, e: e}}}
+	}
 	return &file{version: version{t: t, e: e}}
 }
 
@@ -69,11 +72,18 @@ func (d *dir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fus
 		}
 		return nil, d.t.fs.fail(ctx, "lookup", backends.Join(d.path, name), err)
 	}
-	return d.child(ctx, e, believed(d.t.store.Fresh(d.path)), out), 0
+	n := d.child(ctx, e, believed(d.t.store.Fresh(d.path)), out)
+	if n == nil {
+		return nil, syscall.EOPNOTSUPP
+	}
+	return n, 0
 }
 
-// child is the node of e, with what the kernel is told of it.
+// child is the node of e, with what the kernel is told of it; nil if it cannot be shown.
 func (d *dir) child(ctx context.Context, e backends.Entry, timeout time.Duration, out *fuse.EntryOut) *fusefs.Inode {
+	if !d.t.fs.shows(e) {
+		return nil
+	}
 	d.t.fs.attr(d.t.name, e, &out.Attr)
 	out.SetEntryTimeout(timeout)
 	out.SetAttrTimeout(attrTimeout(e, timeout))

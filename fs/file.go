@@ -37,6 +37,9 @@ type flows struct {
 	buffered int        // handles that use the kernel's pages
 	direct   int        // handles that were offered to the kernel for passthrough
 	asked    bool       // go-fuse has asked for the local file, to offer it
+
+	gift sync.Mutex // held while the kernel is given the bytes; taken before mu
+	had  bool       // guarded by gift: that has been tried
 }
 
 // flow is how the bytes of one handle flow.
@@ -108,6 +111,13 @@ func (f *file) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint3
 	if no := f.t.fs.mayRead(ctx); no != 0 {
 		return nil, 0, no
 	}
+	if f.ready(f.e) { //nolint:contextcheck // nobody waits for what is fetched ahead
+		if err := f.t.fs.opened(ctx, f.t.name, f.e.Name, f.e.Size); err != nil {
+			return nil, 0, f.t.fs.fail(ctx, "open", f.e.Name, err)
+		}
+		h, how := f.unopened()
+		return h, how, 0
+	}
 	ctx, done := patient(ctx)
 	defer done()
 	r, err := f.read(ctx)
@@ -117,8 +127,8 @@ func (f *file) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint3
 	if err != nil {
 		return nil, 0, f.t.fs.fail(ctx, "open", f.e.Name, err)
 	}
-	h, how := f.handle(r)
-	return h, how | fuse.FOPEN_NOFLUSH, 0
+	h, how := f.answer(ctx, &f.Inode, r)
+	return h, how, 0
 }
 
 // read opens a Reader of this version if it is still the newest.
@@ -142,12 +152,21 @@ func (f *version) told(ctx context.Context, name string, r *cache.Reader) error 
 	return err
 }
 
+// answer makes the handle of an opening, and gives the kernel the bytes of a small file with it.
+func (f *version) answer(ctx context.Context, n *fusefs.Inode, r *cache.Reader) (fusefs.FileHandle, uint32) {
+	h, how := f.handle(r)
+	if f.small() && how&fuse.FOPEN_KEEP_CACHE != 0 {
+		f.give(ctx, n, r)
+	}
+	return h, how | fuse.FOPEN_NOFLUSH
+}
+
 // handle decides how the bytes will flow. One whose size no listing tells does without pages: through them the kernel
 // reads no further than the size that it was told.
 func (f *version) handle(r *cache.Reader) (fusefs.FileHandle, uint32) {
 	local, pinned := r.Pin()
-	offer := pinned && f.t.fs.pass.wanted()
-	h := handle{f: f, r: r, flow: byDemand}
+	offer := pinned && !f.small() && f.t.fs.pass.wanted()
+	h := &handle{f: f, r: late{r: r}, flow: byDemand}
 	if offer || f.e.Size != backends.SizeUnknown {
 		h.flow = f.open.enter(offer)
 	}
@@ -155,16 +174,16 @@ func (f *version) handle(r *cache.Reader) (fusefs.FileHandle, uint32) {
 	case byFile:
 		return &passed{handle: h, fd: int(local.Fd())}, fuse.FOPEN_KEEP_CACHE
 	case byPages:
-		return &h, fuse.FOPEN_KEEP_CACHE
+		return h, fuse.FOPEN_KEEP_CACHE
 	case byDemand:
 	}
-	return &h, fuse.FOPEN_DIRECT_IO
+	return h, fuse.FOPEN_DIRECT_IO
 }
 
 // handle is one open file.
 type handle struct {
 	f    *version
-	r    *cache.Reader
+	r    late
 	flow flow
 }
 
@@ -172,7 +191,11 @@ type handle struct {
 func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	ctx, done := patient(ctx)
 	defer done()
-	n, err := h.r.ReadAt(ctx, dest, off)
+	r, err := h.r.get(ctx, h.f.again)
+	var n int
+	if err == nil {
+		n, err = r.ReadAt(ctx, dest, off)
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, h.f.t.fs.fail(ctx, "read", h.f.e.Name, err)
 	}
@@ -182,7 +205,7 @@ func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadRes
 // Release lets go of the Reader. go-fuse lets the backing file go just after; the kernel holds it by itself until then.
 func (h *handle) Release(ctx context.Context) syscall.Errno {
 	h.f.open.leave(h.flow)
-	if err := h.r.Close(); err != nil {
+	if err := h.r.close(); err != nil {
 		h.f.t.fs.log.WarnContext(ctx, "cannot close a cached object", slog.Any("err", err))
 	}
 	return 0
@@ -190,7 +213,7 @@ func (h *handle) Release(ctx context.Context) syscall.Errno {
 
 // passed is a handle whose file the kernel reads itself.
 type passed struct {
-	handle
+	*handle
 	fd int
 }
 

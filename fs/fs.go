@@ -77,11 +77,14 @@ type Access struct {
 
 // Options say what is mounted, where and how.
 type Options struct {
-	Dir          string // the mount point, an existing directory
-	FsName       string // what df and /proc/mounts show as the device, such as "s3:bucket/prefix"
-	Trees        []Tree
-	NoIndex      bool   // refuse files and listings to indexers, EAGAIN
-	NoExec       bool   // run no programs that lie in the mount
+	Dir     string // the mount point, an existing directory
+	FsName  string // what df and /proc/mounts show as the device, such as "s3:bucket/prefix"
+	Trees   []Tree
+	NoIndex bool // refuse files and listings to indexers, EAGAIN
+	NoExec  bool // run no programs that lie in the mount
+	// NoOpen has the kernel open files by itself: what it has in its pages is read without any request, and there is no passthrough. A file that was
+	// replaced unnoticed is ESTALE when it is read, not found out when it is opened. Not with a Stage, a View, nor with Opened.
+	NoOpen       bool
 	AllowOther   bool   // let other users in; without root it needs user_allow_other in /etc/fuse.conf
 	XAttrs       bool   // answer user.studyfs.*; costs ls -l two requests per file
 	Passthrough  bool   // let the kernel read complete cache files itself, where it may
@@ -116,17 +119,19 @@ const (
 
 // FS is one mount. Its methods are safe for concurrent use; Mount is called once.
 type FS struct {
-	o     Options
-	log   *slog.Logger
-	born  time.Time // what directories without a time of their own show
-	names pseudonyms
-	told  told
-	pass  passthrough
-	inval *invalidator
-	index indexers
-	root  fusefs.InodeEmbedder
-	trees map[string]*tree
-	nodes atomic.Int64 // of files in trees that nobody may write to
+	o       Options
+	log     *slog.Logger
+	born    time.Time // what directories without a time of their own show
+	names   pseudonyms
+	told    told
+	pass    passthrough
+	inval   *invalidator
+	index   indexers
+	gifts   buffers
+	readers *readers
+	root    fusefs.InodeEmbedder
+	trees   map[string]*tree
+	nodes   atomic.Int64 // of files in trees that nobody may write to
 
 	mu        sync.Mutex // guards what follows
 	server    *fuse.Server
@@ -162,7 +167,11 @@ func New(o Options) (*FS, error) {
 	if f.names, err = newPseudonyms(); err != nil {
 		return nil, err
 	}
+	if err := o.fitsOpenless(); err != nil {
+		return nil, err
+	}
 	f.pass.log = o.Log
+	f.readers = newReaders(o.Now, o.Log)
 	f.index.now = o.Now
 	if err := f.plant(); err != nil {
 		return nil, err
@@ -206,6 +215,9 @@ func (f *FS) Mount() error {
 	stop := make(chan struct{})
 	var helpers sync.WaitGroup
 	helpers.Go(func() { f.inval.run(stop) })
+	if f.o.NoOpen {
+		helpers.Go(func() { f.readers.run(stop) })
+	}
 	go func() { // ends when the mount does; Wait waits for it
 		server.Serve()
 		close(stop)
@@ -215,7 +227,11 @@ func (f *FS) Mount() error {
 	if err := server.WaitMount(); err != nil {
 		return errors.Join(fmt.Errorf("mount: %w", err), f.Unmount())
 	}
-	f.pass.probe(f.o, server)
+	if f.noOpen() {
+		f.pass.set(errors.New("files are not opened here: no-open"))
+	} else {
+		f.pass.probe(f.o, server)
+	}
 	f.setReadAhead()
 	return nil
 }

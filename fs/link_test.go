@@ -130,7 +130,7 @@ func TestIdentityOfLinks(t *testing.T) {
 	if got, _ := h.Readdirent(t.Context()); got == nil || got.Name != "b" || got.Mode != unix.S_IFLNK {
 		t.Errorf("listed as %v", got)
 	}
-	tree := &tree{name: "t"}
+	tree := &tree{name: "t", fs: &FS{}}
 	for _, row := range []struct {
 		e    backends.Entry
 		want fusefs.InodeEmbedder

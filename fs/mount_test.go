@@ -20,13 +20,18 @@ import (
 )
 
 func TestReadsEveryByte(t *testing.T) {
-	for _, pass := range []bool{false, true} {
-		t.Run(fmt.Sprintf("passthrough=%v", pass), func(t *testing.T) {
-			m := mount(t, setup{NoPassthrough: !pass, Objects: []object{
-				{Name: "empty", Version: "1"}, {Name: "a/small", Version: "1", Size: 70_001}, {Name: "a/b/large", Version: "1", Size: 9<<20 + 17},
-			}})
+	for _, how := range readings() {
+		pass := !how.NoPassthrough && !how.NoOpen
+		t.Run(how.name(), func(t *testing.T) {
+			how.Objects = []object{
+				{Name: "empty", Version: "1"},
+				{Name: "a/small", Version: "1", Size: 70_001},
+				{Name: "a/middle", Version: "1", Size: 900_003},
+				{Name: "a/b/large", Version: "1", Size: 9<<20 + 17},
+			}
+			m := mount(t, how)
 			for range 2 { // cold, warm
-				for name, size := range map[string]int{"empty": 0, "a/small": 70_001, "a/b/large": 9<<20 + 17} {
+				for name, size := range map[string]int{"empty": 0, "a/small": 70_001, "a/middle": 900_003, "a/b/large": 9<<20 + 17} {
 					got, err := os.ReadFile(m.path(name))
 					if err != nil || len(got) != size || !same(name, "1", got) {
 						t.Fatalf("%s: %d bytes, %v, right %v", name, len(got), err, same(name, "1", got))
@@ -38,6 +43,13 @@ func TestReadsEveryByte(t *testing.T) {
 			}
 		})
 	}
+}
+
+// readings are the ways in which bytes reach programs.
+func readings() []setup { return []setup{{}, {NoPassthrough: true}, {NoOpen: true}} }
+
+func (o setup) name() string {
+	return fmt.Sprintf("passthrough=%v,open=%v", !o.NoPassthrough && !o.NoOpen, !o.NoOpen)
 }
 
 func TestAttributes(t *testing.T) {

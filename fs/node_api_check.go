@@ -60,6 +60,13 @@ var (
 	_ fusefs.NodeGetxattrer  = (*file)(nil)
 	_ fusefs.NodeListxattrer = (*file)(nil)
 
+	_ fusefs.NodeOpener      = (*openless)(nil)
+	_ fusefs.NodeReader      = (*openless)(nil)
+	_ fusefs.NodeFlusher     = (*openless)(nil)
+	_ fusefs.NodeOnForgetter = (*openless)(nil)
+	_ fusefs.NodeGetattrer   = (*openless)(nil)
+	_ fusefs.NodeGetxattrer  = (*openless)(nil)
+
 	_ fusefs.NodeLookuper       = (*rwDir)(nil)
 	_ fusefs.NodeGetattrer      = (*rwDir)(nil)
 	_ fusefs.NodeSetattrer      = (*rwDir)(nil)

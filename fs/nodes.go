@@ -20,6 +20,8 @@ func (f *FS) count(n fusefs.InodeEmbedder) {
 	switch n := n.(type) {
 	case *file:
 		c = &n.counted
+	case *openless:
+		c = &n.counted
 	case *link:
 		c = &n.counted
 	default:

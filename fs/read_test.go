@@ -21,13 +21,14 @@ import (
 )
 
 func TestReplacedWhileOpen(t *testing.T) {
-	for _, pass := range []bool{false, true} {
-		t.Run(fmt.Sprintf("passthrough=%v", pass), func(t *testing.T) {
+	for _, how := range readings() {
+		t.Run(how.name(), func(t *testing.T) {
 			const size = 8 << 20
-			m := mount(t, setup{NoPassthrough: !pass, TTL: time.Millisecond, Objects: []object{
-				{Name: "large", Version: "1", Size: size}, {Name: "small", Version: "1", Size: 50_000},
-			}})
-			for _, name := range []string{"large", "small"} {
+			how.TTL, how.Objects = time.Millisecond, []object{
+				{Name: "large", Version: "1", Size: size}, {Name: "middle", Version: "1", Size: 500_000}, {Name: "small", Version: "1", Size: 50_000},
+			}
+			m := mount(t, how)
+			for _, name := range []string{"large", "middle", "small"} {
 				old, err := os.Open(m.path(name))
 				if err != nil {
 					t.Fatal(err)
@@ -39,7 +40,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 				}
 				before, _ := old.Stat()
 				m.do("put", ".", name, "2", "60000")
-				time.Sleep(5 * time.Millisecond)
+				time.Sleep(50 * time.Millisecond) // the kernel counts in ticks of up to 10 ms
 				got, err := os.ReadFile(m.path(name))
 				if err != nil || len(got) != 60_000 || !same(name, "2", got) {
 					t.Errorf("%s: a new open gives %d bytes of the new version %v, %v", name, len(got), same(name, "2", got), err)
@@ -109,7 +110,13 @@ func TestPassthroughDoesNotMix(t *testing.T) {
 }
 
 func TestKilledReaderIsGone(t *testing.T) {
-	m := mount(t, setup{Objects: []object{{Name: "small", Version: "1", Size: 1000}, {Name: "large", Version: "1", Size: 5 << 20}}})
+	for _, noOpen := range []bool{false, true} {
+		t.Run(fmt.Sprintf("open=%v", !noOpen), func(t *testing.T) { killReaders(t, noOpen) })
+	}
+}
+
+func killReaders(t *testing.T, noOpen bool) {
+	m := mount(t, setup{NoOpen: noOpen, Objects: []object{{Name: "small", Version: "1", Size: 1000}, {Name: "large", Version: "1", Size: 5 << 20}}})
 	m.do("stall", ".", "on")
 	for _, name := range []string{"small", "large"} { // waits in open(2), in read(2)
 		reader := exec.Command("cat", m.path(name))
@@ -123,7 +130,7 @@ func TestKilledReaderIsGone(t *testing.T) {
 		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%s: gone after %v", name, took)
 		}
-		for name == "small" && m.do("left", ".") == "0" { // nobody wants it any more: the fetch ends, too
+		for name == "small" && !noOpen && m.do("left", ".") == "0" { // nobody wants it any more: the fetch ends, too; nobody tells of who left a read(2)
 			if time.Since(start) > time.Minute {
 				t.Fatal("the fetch goes on")
 			}
@@ -137,8 +144,9 @@ func TestKilledReaderIsGone(t *testing.T) {
 }
 
 func TestMmap(t *testing.T) {
-	for _, pass := range []bool{false, true} {
-		m := mount(t, setup{NoPassthrough: !pass, Objects: []object{{Name: "f", Version: "1", Size: 3<<20 + 5}, {Name: "s", Version: "1", Size: 123_456}}})
+	for _, how := range readings() {
+		how.Objects = []object{{Name: "f", Version: "1", Size: 3<<20 + 5}, {Name: "s", Version: "1", Size: 123_456}}
+		m := mount(t, how)
 		for name, size := range map[string]int{"f": 3<<20 + 5, "s": 123_456} {
 			f, err := os.Open(m.path(name))
 			if err != nil {
@@ -150,7 +158,7 @@ func TestMmap(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !same(name, "1", b) {
-				t.Errorf("passthrough %v: %s has wrong bytes", pass, name)
+				t.Errorf("%s: %s has wrong bytes", how.name(), name)
 			}
 			unix.Munmap(b)
 		}
@@ -159,8 +167,15 @@ func TestMmap(t *testing.T) {
 
 // Opens and releases overlap in any order; no mix of passthrough, pages and neither may show.
 func TestManyReadersAtOnce(t *testing.T) {
-	objects := []object{{Name: "a", Version: "1", Size: 3 << 20}, {Name: "b", Version: "1", Size: 100_000}, {Name: "c", Version: "1", Size: 2 << 20}}
-	m := mount(t, setup{Objects: objects})
+	for _, how := range readings() {
+		t.Run(how.name(), func(t *testing.T) { readAtOnce(t, how) })
+	}
+}
+
+func readAtOnce(t *testing.T, how setup) {
+	objects := []object{{Name: "a", Version: "1", Size: 3 << 20}, {Name: "b", Version: "1", Size: 100_000}, {Name: "c", Version: "1", Size: 900_000}}
+	how.Objects = objects
+	m := mount(t, how)
 	var all sync.WaitGroup
 	for n := range 8 {
 		all.Go(func() {

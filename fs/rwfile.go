@@ -101,6 +101,13 @@ func (f *rwFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uin
 	if err != nil {
 		return nil, 0, f.o.fail(ctx, "open", f.e.Name, err)
 	}
+	if it.e.Name == f.e.Name && f.ready(it.e) { //nolint:contextcheck // nobody waits for what is fetched ahead
+		if err := f.t.fs.opened(ctx, f.t.name, f.path(), f.e.Size); err != nil {
+			return nil, 0, f.o.fail(ctx, "open", f.e.Name, err)
+		}
+		h, how := f.unopened()
+		return h, how, 0
+	}
 	r, err := f.t.store.Open(ctx, it.e) // of the newest entry: its tier may have changed
 	if err == nil {
 		err = f.told(ctx, f.path(), r)
@@ -108,8 +115,8 @@ func (f *rwFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uin
 	if err != nil {
 		return nil, 0, f.o.fail(ctx, "open", f.e.Name, err)
 	}
-	h, how := f.handle(r)
-	return h, how | fuse.FOPEN_NOFLUSH, 0
+	h, how := f.answer(ctx, &f.Inode, r)
+	return h, how, 0
 }
 
 // Setattr changes what is kept of the object; for another size a copy is staged, as in Open.

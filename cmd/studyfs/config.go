@@ -50,6 +50,7 @@ type config struct {
 	ReadOnly      bool     `toml:"read-only" help:"never write to a source"`
 	AllowOther    bool     `toml:"allow-other" help:"let other users of this machine read the mount"`
 	NoPassthrough bool     `toml:"no-passthrough" help:"do not hand complete files to the kernel"`
+	NoOpen        bool     `toml:"no-open" help:"let the kernel open files without asking: small files that were read before are as fast as on a local disk; for data that does not change, read-only and without audit"`
 	NoIndex       bool     `toml:"no-index" help:"keep desktop indexers and makers of small pictures from reading the mount"`
 	NoExec        bool     `toml:"no-exec" flag:"hidden" help:"run no programs that lie in the mount (noexec of fstab)"`
 

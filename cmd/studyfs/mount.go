@@ -124,6 +124,9 @@ func (a *app) prepare(l *loaded, dir string, sources []sourceSpec) (*mountSpec, 
 	}
 	m, err := l.newMountSpec(dir, sources)
 	if err == nil {
+		err = m.fitsNoOpen()
+	}
+	if err == nil {
 		err = newCacheKeys(l.env, m.places()).fill(m.Sources)
 	}
 	var notices []string

@@ -24,6 +24,7 @@ type mountSpec struct {
 	LogLevel      slog.Level `json:"log_level"`
 	AllowOther    bool       `json:"allow_other"`
 	NoPassthrough bool       `json:"no_passthrough"`
+	NoOpen        bool       `json:"no_open,omitempty"`
 	NoIndex       bool       `json:"no_index,omitempty"`
 	NoExec        bool       `json:"no_exec,omitempty"`
 	Timeouts      timeouts   `json:"timeouts"`
@@ -104,10 +105,38 @@ func (l *loaded) newMountSpec(dir string, sources []sourceSpec) (*mountSpec, err
 		Dir: dir, Sources: sources, Folders: len(sources) > 1,
 		CacheDir: p.cache, StateDir: p.state, RuntimeDir: p.runtime,
 		CacheSize: int64(l.Cache.Size), Memory: int64(l.Memory), ReadAhead: l.ReadAhead, LogLevel: slog.Level(l.Log.Level),
-		AuditDays: l.Audit.KeepDays, AllowOther: l.AllowOther, NoPassthrough: l.NoPassthrough, NoExec: l.NoExec, NoIndex: l.NoIndex, HTTP: l.HTTP,
+		AuditDays: l.Audit.KeepDays, AllowOther: l.AllowOther, NoPassthrough: l.NoPassthrough, NoExec: l.NoExec, NoOpen: l.NoOpen, NoIndex: l.NoIndex, HTTP: l.HTTP,
 		Timeouts: timeouts{
 			Dial: time.Duration(l.Timeout.Dial), Answer: time.Duration(l.Timeout.Answer),
 			Progress: time.Duration(l.Timeout.Progress), Retry: time.Duration(l.Timeout.Retry),
 		},
 	}, nil
+}
+
+// fitsNoOpen says which source cannot be read without being asked at each open, nil if all can.
+func (m *mountSpec) fitsNoOpen() error {
+	for _, s := range m.Sources {
+		why, do := s.needsOpen()
+		if m.NoOpen && why != "" {
+			return &failure{What: "--no-open", Why: why + ": " + s.describe(), Do: do, Code: exitUsage}
+		}
+	}
+	return nil
+}
+
+// needsOpen says why a source must be asked at each open, and what to do about it; "" if it need not.
+func (s sourceSpec) needsOpen() (why, do string) {
+	switch {
+	case s.Write != nil:
+		return "the source can be written to", "mount it with --read-only, or without --no-open"
+	case s.View != nil:
+		return "a view shows files under two names", "mount it without --view, or without --no-open"
+	case s.Beiwe != nil:
+		return "its files come in bundles when they are opened", "mount it without --no-open"
+	case s.Crypt != nil:
+		return "the sizes of encrypted files are known when they are opened", "mount it without --no-open"
+	case s.audited() != auditOff:
+		return "the audit log would not see who opens which file", "mount it without --no-open, or with --audit off if the log is not needed"
+	}
+	return "", ""
 }

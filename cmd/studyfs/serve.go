@@ -200,7 +200,7 @@ func (m *mountServer) mount() error {
 	}
 	f, err := fs.New(fs.Options{
 		Dir: m.spec.Dir, FsName: m.spec.fsName(), Trees: trees, AllowOther: m.spec.AllowOther, NoExec: m.spec.NoExec, NoIndex: m.spec.NoIndex,
-		Passthrough: !m.spec.NoPassthrough, CacheDir: m.spec.CacheDir,
+		NoOpen: m.spec.NoOpen, Passthrough: !m.spec.NoPassthrough, CacheDir: m.spec.CacheDir,
 		XAttrs: writes, // they cost ls -l two requests per file
 		Opened: m.opener(),
 		UID:    uint32(os.Getuid()), GID: uint32(os.Getgid()), Log: m.log, Now: time.Now,

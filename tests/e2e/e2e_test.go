@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,8 +58,11 @@ func everyByte(t *testing.T, e *harness.Env, files map[string]harness.File, args
 	e.MountAt(dir, args...)
 	harness.Compare(t, dir, files)
 	e.Unmount(dir)
-	e.MountAt(dir, append(args, "--no-passthrough")...)
-	harness.Compare(t, dir, files)
+	for _, more := range [][]string{{"--no-passthrough"}, {"--no-open", "--audit", "off"}} {
+		e.MountAt(dir, slices.Concat(args, more)...)
+		harness.Compare(t, dir, files)
+		e.Unmount(dir)
+	}
 }
 
 func TestSeveralSourcesAndConfig(t *testing.T) {
