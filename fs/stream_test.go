@@ -1,5 +1,3 @@
-//go:build linux
-
 package fs
 
 import (
@@ -116,7 +114,7 @@ func entriesOf(buf []byte) []string {
 func namesOf(fd int) (all []string, err error) {
 	buf := make([]byte, 4096)
 	for {
-		n, err := unix.Getdents(fd, buf)
+		n, err := unix.ReadDirent(fd, buf)
 		if err != nil || n == 0 {
 			return all, err
 		}
@@ -138,7 +136,7 @@ func TestFirstNamesComeBeforeTheLast(t *testing.T) {
 	m.do("pages", ".", "5")
 	fd, other := openDir(t, m.path("many")), openDir(t, m.path("many"))
 	buf := make([]byte, 2048)
-	n, err := unix.Getdents(fd, buf)
+	n, err := unix.ReadDirent(fd, buf)
 	if err != nil || n == 0 {
 		t.Fatal(n, err)
 	}
@@ -146,7 +144,7 @@ func TestFirstNamesComeBeforeTheLast(t *testing.T) {
 	if _, err := unix.Seek(fd, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	n, err = unix.Getdents(fd, buf)
+	n, err = unix.ReadDirent(fd, buf)
 	if again := entriesOf(buf[:n]); err != nil || !slices.Equal(first, again) {
 		t.Errorf("from the beginning again: %q, %v", again, err)
 	}
@@ -173,7 +171,7 @@ func TestNoEndInTheMiddle(t *testing.T) {
 	m.do("pages", ".", "7")
 	fd := openDir(t, m.path("many"))
 	first := make([]byte, 1024)
-	n, err := unix.Getdents(fd, first)
+	n, err := unix.ReadDirent(fd, first)
 	if err != nil {
 		t.Fatal(err)
 	}
