@@ -383,3 +383,6 @@ func dirNames(t *testing.T, dir string) (names []string) {
 	}
 	return names
 }
+
+// readings are the ways in which bytes reach programs.
+func readings() []setup { return []setup{{}, {NoPassthrough: true}, {NoOpen: true}} }

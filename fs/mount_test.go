@@ -45,9 +45,6 @@ func TestReadsEveryByte(t *testing.T) {
 	}
 }
 
-// readings are the ways in which bytes reach programs.
-func readings() []setup { return []setup{{}, {NoPassthrough: true}, {NoOpen: true}} }
-
 func (o setup) name() string {
 	return fmt.Sprintf("passthrough=%v,open=%v", !o.NoPassthrough && !o.NoOpen, !o.NoOpen)
 }

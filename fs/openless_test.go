@@ -1,5 +1,3 @@
-//go:build linux
-
 package fs
 
 import (
@@ -18,7 +16,6 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"studyfs/backends"
 	"studyfs/cache"
@@ -105,7 +102,7 @@ func TestDroppedPagesComeAgain(t *testing.T) {
 			if asked := m.requests(); round > 0 && asked["READ"] == 0 {
 				t.Errorf("round %d: the pages were still there: %v", round, asked)
 			}
-			if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+			if err := fadvise(int(f.Fd()), 0, 0, dontNeed); err != nil {
 				t.Fatal(err)
 			}
 			f.Close()
