@@ -386,3 +386,7 @@ func dirNames(t *testing.T, dir string) (names []string) {
 
 // readings are the ways in which bytes reach programs.
 func readings() []setup { return []setup{{}, {NoPassthrough: true}, {NoOpen: true}} }
+
+func (o setup) name() string {
+	return fmt.Sprintf("passthrough=%v,open=%v", !o.NoPassthrough && !o.NoOpen, !o.NoOpen)
+}

@@ -45,10 +45,6 @@ func TestReadsEveryByte(t *testing.T) {
 	}
 }
 
-func (o setup) name() string {
-	return fmt.Sprintf("passthrough=%v,open=%v", !o.NoPassthrough && !o.NoOpen, !o.NoOpen)
-}
-
 func TestAttributes(t *testing.T) {
 	m := mount(t, setup{Objects: []object{{Name: "d/f", Version: "1", Size: 1025}}})
 	var f, d, root unix.Stat_t
