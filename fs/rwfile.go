@@ -193,10 +193,7 @@ func (o *overlay) writable(ctx context.Context, name string, empty bool) error {
 			fill = func(ctx context.Context, w io.WriterAt) error { return o.copyOut(ctx, it.e, w) }
 		}
 		a, _ := o.attrOf(it)
-		info, err := o.stage.Replace(ctx, it.e, a, fill)
-		if err == nil {
-			o.keepNumber(info.ID, o.identity(it))
-		}
+		_, err = o.stage.Replace(ctx, it.e, a, fill, func(id stage.ID) { o.keepNumber(id, o.identity(it)) })
 		if !again || !errors.Is(err, backends.ErrChanged) {
 			return err
 		}

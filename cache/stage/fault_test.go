@@ -191,7 +191,7 @@ func TestAWriteWithinOneTickIsSeen(t *testing.T) {
 		n, err := w.s.Replace(t.Context(), backends.Entry{Name: name, Size: 3, Version: "1"}, Attr{Mode: 0o600}, func(_ context.Context, to io.WriterAt) error {
 			_, err := to.WriteAt([]byte("old"), 0)
 			return err
-		})
+		}, func(ID) {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -149,7 +149,7 @@ func TestStoredJunkIsData(t *testing.T) {
 				return err
 			}
 		}
-		n, err := r.Replace(t.Context(), r.entry("._a"), Attr{Mode: 0o644}, fill("old"))
+		n, err := r.Replace(t.Context(), r.entry("._a"), Attr{Mode: 0o644}, fill("old"), func(ID) {})
 		r.must(err)
 		f, err := r.OpenFile(t.Context(), n.ID, true)
 		r.must(err)
@@ -158,7 +158,7 @@ func TestStoredJunkIsData(t *testing.T) {
 		r.must(r.close(f))
 
 		b := r.entry("._b") // as a rename to another name begins: fs deletes what is stored, and is killed
-		n, err = r.Replace(t.Context(), b, Attr{Mode: 0o644}, fill("bytes"))
+		n, err = r.Replace(t.Context(), b, Attr{Mode: 0o644}, fill("bytes"), func(ID) {})
 		r.must(err)
 		f, err = r.OpenFile(t.Context(), n.ID, true)
 		r.must(err)

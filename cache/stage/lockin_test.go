@@ -90,7 +90,7 @@ func busy(b *bench) {
 	_, err = b.Replace(t.Context(), e, Attr{Mode: 0o600}, func(_ context.Context, w io.WriterAt) error {
 		_, err := w.WriteAt([]byte(marker), 0)
 		return err
-	})
+	}, func(ID) {})
 	b.must(err)
 	b.Hasten()
 	j := b.job()

@@ -192,9 +192,9 @@ func (s *Stage) make(it *item) (Info, error) {
 }
 
 // Replace stages a copy of what lies at the target, to be changed: fill writes all e.Size bytes; without fill the copy is empty. If the
-// name is staged by then, that is returned. A copy that nobody opens within 10 s, or that is closed unchanged, goes away again and is never
+// name is staged by then, that is returned. named is told the ID before anybody can find the copy. A copy that nobody opens within 10 s, or that is closed unchanged, goes away again and is never
 // stored.
-func (s *Stage) Replace(ctx context.Context, e backends.Entry, a Attr, fill func(context.Context, io.WriterAt) error) (Info, error) {
+func (s *Stage) Replace(ctx context.Context, e backends.Entry, a Attr, fill func(context.Context, io.WriterAt) error, named func(ID)) (Info, error) {
 	need := e.Size
 	if fill == nil {
 		need = 0
@@ -216,6 +216,7 @@ func (s *Stage) Replace(ctx context.Context, e backends.Entry, a Attr, fill func
 		it.copied, it.size, it.blocks, it.wrote = &m, l.Size, l.blocks, l.MTime
 		it.changed = s.changedAt(e, a)
 	}
+	named(id)
 	if err := s.publish(it); err != nil {
 		s.undoFile(id, f)
 		if now, ok := s.Lookup(e.Name); ok && errors.Is(err, backends.ErrExist) {

@@ -274,7 +274,7 @@ func (m *machine) writable(name string, keep bool) (f *File, text string) {
 				fill = nil
 			}
 			var err error
-			n, err = m.s.Replace(context.Background(), e, Attr{Mode: 0o644}, fill)
+			n, err = m.s.Replace(context.Background(), e, Attr{Mode: 0o644}, fill, func(ID) {})
 			m.must(err)
 			m.fresh[name], m.junk[name] = true, false
 		}

@@ -291,8 +291,17 @@ func TestCopiesOfStoredFiles(t *testing.T) {
 		return err
 	}
 	for _, change := range []bool{false, true} {
-		n, err := b.Replace(t.Context(), e, Attr{Mode: 0o600}, fill)
+		var told ID
+		n, err := b.Replace(t.Context(), e, Attr{Mode: 0o600}, fill, func(id ID) {
+			if _, ok := b.Lookup("a"); ok { // two programs that append had an inode each, and wrote over each other's lines
+				t.Error("the copy is found before its number is told")
+			}
+			told = id
+		})
 		b.must(err)
+		if told != n.ID {
+			t.Errorf("told of %d, staged as %d", told, n.ID)
+		}
 		f, err := b.OpenFile(t.Context(), n.ID, true)
 		b.must(err)
 		if change {
