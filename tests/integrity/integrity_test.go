@@ -11,9 +11,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"studyfs/backends/s3/s3test"
 	"studyfs/tests/harness"
@@ -162,6 +164,9 @@ func TestDamagedCache(t *testing.T) {
 		if len(data) < 2 {
 			t.Fatal("no cache files")
 		}
+		if !restart {
+			released(t, e.PID(dir)) // what is open has been compared already, and is believed until it is closed
+		}
 		damage(t, rnd, data[rnd.IntN(len(data))], data[rnd.IntN(len(data))])
 		if restart {
 			e.MountAt(dir, args...)
@@ -177,6 +182,22 @@ func TestDamagedCache(t *testing.T) {
 	if srv.Count("GetObject") <= len(files) {
 		t.Error("nothing was ever fetched again")
 	}
+}
+
+// released waits until the serving process has closed all cached objects: the kernel tells of a file some time after close has returned.
+func released(t *testing.T, pid int) {
+	t.Helper()
+	for range 5000 {
+		open, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		if !slices.ContainsFunc(open, func(fd string) bool {
+			path, _ := os.Readlink(fd)
+			return strings.HasSuffix(path, ".data")
+		}) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatal("cached objects stay open")
 }
 
 // withTimes takes the times that the mount shows: what is compared here are the bytes.
