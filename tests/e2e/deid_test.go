@@ -18,10 +18,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"studyfs/backends/s3/s3test"
 	"studyfs/cache/stage/gate/edf/edftest"
+	"studyfs/cmd/studyfs/prompt/prompttest"
 	"studyfs/tests/harness"
 )
 
@@ -82,21 +81,7 @@ type atWork struct {
 // atTerminal starts the program at a terminal of its own.
 func atTerminal(t *testing.T, e *harness.Env, args ...string) *atWork {
 	t.Helper()
-	ptm, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Skip("no terminals here:", err)
-	}
-	n, err := unix.IoctlGetInt(int(ptm.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetPointerInt(int(ptm.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	pts, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ptm, pts := prompttest.Terminal(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	w := &atWork{t: t, cmd: exec.CommandContext(ctx, harness.Program(t), args...), tty: ptm, end: make(chan struct{})}
 	w.cmd.Env, w.cmd.Dir = e.Vars, e.Home

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"studyfs/cmd/studyfs/prompt/prompttest"
 )
 
 // Typist is a person at a terminal, who answers questions as they appear.
@@ -34,10 +36,7 @@ func (e *Env) AtTerminal(lines []string, args ...string) (Result, int) {
 // ExecAtTerminal is AtTerminal of any program: a shell whose prompt ends in ": " is typed to as well.
 func (e *Env) ExecAtTerminal(lines []string, name string, args ...string) (Result, int) {
 	e.t.Helper()
-	user, program, err := openTerminal()
-	if err != nil {
-		e.t.Skipf("no pseudo terminals here: %v", err)
-	}
+	user, program := prompttest.Terminal(e.t)
 	defer user.Close()
 	p := &Typist{user: user, lines: slices.Clone(lines)}
 	var out bytes.Buffer
@@ -101,23 +100,4 @@ func (p *Typist) awaitSilence() {
 			return
 		}
 	}
-}
-
-// openTerminal opens a pseudo terminal: where the person sits, and what the program gets.
-func openTerminal() (user, program *os.File, err error) {
-	if user, err = os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0); err != nil {
-		return nil, nil, err
-	}
-	n, err := unix.IoctlGetInt(int(user.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(user.Fd()), unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
-	}
-	if err != nil {
-		user.Close()
-		return nil, nil, err
-	}
-	return user, program, nil
 }

@@ -2,7 +2,6 @@ package livepage
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -11,36 +10,15 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"studyfs/cmd/studyfs/prompt/prompttest"
 	"studyfs/tests/harness"
 )
-
-// terminal opens a pseudo-terminal: what a program writes to the second end can be read from the first.
-func terminal(t *testing.T) (ours, theirs *os.File) {
-	t.Helper()
-	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("no pseudo-terminals here: %v", err)
-	}
-	n, err := unix.IoctlGetInt(int(ours.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(ours.Fd()), unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		theirs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	}
-	if err != nil {
-		t.Skipf("no pseudo-terminals here: %v", err)
-	}
-	return ours, theirs
-}
 
 // status --watch draws over its last picture on a terminal, writes one after the other elsewhere, and ends with Ctrl-C, without an error.
 func TestStatusWatch(t *testing.T) {
 	t.Parallel()
 	s := mounted(t)
-	ours, theirs := terminal(t)
+	ours, theirs := prompttest.Terminal(t)
 	pipeOurs, pipeTheirs, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -5,32 +5,19 @@ package prompt
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"studyfs/cmd/studyfs/prompt/prompttest"
 )
 
 // pair opens a pseudo terminal: what the user types and sees, and the path of the other end.
 func pair(t *testing.T) (user *os.File, path string) {
 	t.Helper()
-	user, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("no pseudo terminals here: %v", err)
-	}
-	t.Cleanup(func() { user.Close() })
-	fd := int(user.Fd())
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return user, fmt.Sprintf("/dev/pts/%d", n)
+	user, program := prompttest.Terminal(t)
+	return user, program.Name()
 }
 
 func at(path string) *Terminal {
