@@ -226,10 +226,11 @@ func (s *Store) fetchWhole(ctx context.Context, e backends.Entry) (came, spent b
 // have reports whether all bytes of an entry are kept; by the books alone, once they are complete. Sources call it with their own locks held: it
 // calls none of theirs.
 func (s *Store) have(e backends.Entry) bool {
-	if e.Size == 0 {
-		return true
-	}
-	id := s.idOf(e)
+	return e.Size == 0 || s.haveAs(s.idOf(e), e)
+}
+
+// haveAs is have of an entry that is not empty, whose id is known: an id takes a keyed hash.
+func (s *Store) haveAs(id objectID, e backends.Entry) bool {
 	s.mu.Lock()
 	o := s.objects[id]
 	s.mu.Unlock()

@@ -63,25 +63,3 @@ func New(o Options) *Cache {
 
 // Memory tells how many bytes of buffers are in use now, and the limit. In use is 0 when nothing is being fetched.
 func (c *Cache) Memory() (inUse, limit int64) { return c.memory.used.Load(), c.memory.limit }
-
-// State says where an object's bytes are.
-type State uint8
-
-// The states of an object on a read-only source.
-const (
-	Remote  State = iota // nothing here
-	Partial              // some blocks
-	Cached               // all of it
-)
-
-// String returns the name that users see.
-func (s State) String() string { return [...]string{"remote", "partial", "cached"}[s] }
-
-// Stats are the figures of one store. Counters only grow while it is open.
-type Stats struct {
-	Bytes, Limit     int64         // on disk now, of this store; the limit of all stores together
-	Hits, Misses     int64         // blocks asked for that were here, that were not
-	Evicted, Corrupt int64         // blocks dropped for room; blocks that failed their checksum and were fetched again
-	ListingAge       time.Duration // of the oldest listing that was served last; 0 if none was
-	ListedEntries    int64
-}

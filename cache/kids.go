@@ -170,6 +170,13 @@ func appendVersion(text []byte, version string) (_ []byte, etag bool) {
 	return append(text, version...), false
 }
 
+// quoted is the version of which appendVersion kept sum.
+func quoted(sum string) (version [34]byte) {
+	version[0], version[33] = '"', '"'
+	hex.Encode(version[1:33], []byte(sum))
+	return version
+}
+
 // rest is the part of a key that not all keys of the page have.
 func (p *kidPage) rest(i int) string {
 	from := uint32(0)
@@ -213,12 +220,8 @@ func (p *kidPage) unpack(out []kid, from, to int) []kid {
 		k := &p.kids[i]
 		version := p.text[k.key:k.version]
 		if k.etag {
-			version = cut(func() {
-				var sum [34]byte
-				sum[0], sum[33] = '"', '"'
-				hex.Encode(sum[1:33], []byte(version))
-				text.Write(sum[:])
-			})
+			full := quoted(version)
+			version = cut(func() { text.Write(full[:]) })
 		}
 		out = append(out, kid{
 			key: cut(func() { text.WriteString(p.prefix); text.WriteString(p.rest(i)) }), version: version,
@@ -236,10 +239,8 @@ func (p *kidPage) entry(i int, prefix string) backends.Entry {
 	}
 	version := p.text[k.key:k.version]
 	if k.etag {
-		var sum [34]byte
-		sum[0], sum[33] = '"', '"'
-		hex.Encode(sum[1:33], []byte(version))
-		version = string(sum[:])
+		full := quoted(version)
+		version = string(full[:])
 	}
 	return backends.Entry{
 		Name: prefix + p.prefix + p.rest(i), Size: k.size, ModTime: fromUnix(k.mod), Version: version, Class: p.classes[k.class], Tier: k.tier,

@@ -8,10 +8,13 @@ import "studyfs/backends"
 // only [Store.Open] can tell.
 func (s *Store) Ready(e backends.Entry) bool {
 	small := 0 < e.Size && e.Size <= s.o.SmallFile
-	if s.lister == nil || !s.scanned.Load() || !small || refusal(s.src) != nil || !s.lister.shows(e) || !s.have(e) {
+	if s.lister == nil || !s.scanned.Load() || !small || refusal(s.src) != nil || !s.lister.shows(e) {
 		return false
 	}
 	id := s.idOf(e)
+	if !s.haveAs(id, e) {
+		return false
+	}
 	for n := range extentCount(e.Size) {
 		s.cache.usage.touch(extentKey{s, id, n})
 	}

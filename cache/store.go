@@ -305,33 +305,6 @@ func (s *Store) whileOpen(e backends.Entry, err error) error {
 	return fmt.Errorf("read: %w", backends.ErrChanged)
 }
 
-// State tells how much of e is on the local disk. It never asks the source.
-func (s *Store) State(e backends.Entry) State {
-	id := s.idOf(e)
-	s.mu.Lock()
-	o := s.objects[id]
-	s.mu.Unlock()
-	var n int64
-	if o != nil {
-		o.mu.Lock()
-		if o.blocks != nil {
-			n = o.blocks.count()
-		}
-		o.mu.Unlock()
-	} else if raw, err := os.ReadFile(s.mapPath(id)); err == nil {
-		if m, ok := decodeBlockMap(raw, id); ok {
-			n = m.count()
-		}
-	}
-	switch {
-	case e.Size >= 0 && n == blockCount(e.Size):
-		return Cached
-	case n > 0:
-		return Partial
-	}
-	return Remote
-}
-
 // SetFiles changes SourceOptions.Files, for readers that are at it, too. It is safe for concurrent use.
 func (s *Store) SetFiles(n int) {
 	if n == 0 {
@@ -342,18 +315,6 @@ func (s *Store) SetFiles(n int) {
 
 // SetBandwidth changes SourceOptions.Bandwidth. It holds from the next 32 KiB on, and is safe for concurrent use.
 func (s *Store) SetBandwidth(bytes int64) { s.faucet.rate.Store(max(bytes, 0)) }
-
-// Stats returns counters and gauges; cheap, never blocks on I/O.
-func (s *Store) Stats() Stats {
-	n := Stats{
-		Bytes: s.bytes.Load(), Limit: s.cache.usage.limit,
-		Hits: s.hits.Load(), Misses: s.misses.Load(), Evicted: s.evicted.Load(), Corrupt: s.corrupt.Load(),
-	}
-	if s.lister != nil {
-		n.ListingAge, n.ListedEntries = s.lister.age(), s.lister.entries()
-	}
-	return n
-}
 
 // Close cancels the fetches under way and waits for them, writes the listing and the block maps, and unlocks. Readers
 // must be closed before.

@@ -101,7 +101,7 @@ func (p pyAFQ) lookup(ctx context.Context, a *asked, name string) (Item, error) 
 		return it, backends.ErrNotExist
 	}
 	if e, err := a.lookup(ctx, id); err != nil || !e.Dir {
-		return it, cmpError(err)
+		return it, orNotExist(err)
 	}
 	switch rest {
 	case "", session, session + "/anat", session + "/dwi":
@@ -114,14 +114,14 @@ func (p pyAFQ) lookup(ctx context.Context, a *asked, name string) (Item, error) 
 	}
 	e, err := a.find(ctx, id, at)
 	if err != nil || e.Dir {
-		return it, cmpError(err)
+		return it, orNotExist(err)
 	}
 	it.Of = e
 	return it, nil
 }
 
-// cmpError is the error of a lookup that found nothing of use.
-func cmpError(err error) error {
+// orNotExist is the error of a lookup that found nothing of use: its own, if it has one.
+func orNotExist(err error) error {
 	if err == nil {
 		return backends.ErrNotExist
 	}

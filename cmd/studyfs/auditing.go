@@ -121,8 +121,8 @@ func (a *auditor) note(s sourceSpec, e audit.Event) error {
 
 // did notes what this process did itself. That it cannot be noted is too late to matter.
 func (a *auditor) did(s sourceSpec, e audit.Event) {
-	e.UID, e.PID, e.Exe = uint32(os.Getuid()), os.Getpid(), programOf(os.Getpid()) //nolint:gosec // a user's number
-	a.note(s, e)                                                                   //nolint:errcheck // as said
+	e.UID, e.PID, e.Exe = uint32(os.Getuid()), os.Getpid(), host.Program(os.Getpid()) //nolint:gosec // a user's number
+	a.note(s, e)                                                                      //nolint:errcheck // as said
 }
 
 // refused notes that the rules hold a file back. It never waits: whoever tells holds a lock.
@@ -131,7 +131,7 @@ func (a *auditor) refused(s sourceSpec) func(name, why string) {
 		if a != nil && s.audited() != auditOff {
 			a.log.Note(audit.Event{
 				Op: audit.OpRefuse, Source: s.Name, Mount: a.mount, Name: name, Detail: why,
-				UID: uint32(os.Getuid()), PID: os.Getpid(), Exe: programOf(os.Getpid()), //nolint:gosec // a user's number
+				UID: uint32(os.Getuid()), PID: os.Getpid(), Exe: host.Program(os.Getpid()), //nolint:gosec // a user's number
 			})
 		}
 	}
@@ -144,16 +144,14 @@ func (a *auditor) close() error {
 	return a.log.Close()
 }
 
-// programOf is the program that a process runs. It is looked up while the process waits for its file: later it may be gone.
-func programOf(pid int) string { return host.Program(pid) }
-
 // opened notes that somebody opens a file for reading.
 func (m *mountServer) opened(a fs.Access) error {
 	s := m.specOf(a.Tree)
 	if s.audited() == auditOff {
 		return nil
 	}
-	err := m.audit.note(s, audit.Event{Op: audit.OpRead, Name: a.Name, UID: a.UID, PID: a.PID, Exe: programOf(a.PID), Bytes: max(a.Size, 0)})
+	// The program is looked up while it waits for its file: later it may be gone.
+	err := m.audit.note(s, audit.Event{Op: audit.OpRead, Name: a.Name, UID: a.UID, PID: a.PID, Exe: host.Program(a.PID), Bytes: max(a.Size, 0)})
 	if err != nil {
 		m.log.Error("a file was not opened: the audit log cannot be written", slog.Any("err", errors.Unwrap(err)))
 		return fmt.Errorf("open: %w", audit.ErrUnwritten) // without the disk's own number: ENOSPC would mislead a reader
@@ -194,7 +192,7 @@ func (w *auditedWriter) Copy(ctx context.Context, from backends.Entry, u backend
 
 func (w *auditedWriter) byWhom(ctx context.Context, op string, e backends.Entry, detail string) error {
 	uid, pid := fs.Caller(ctx)
-	return w.m.audit.note(w.s, audit.Event{Op: op, Name: e.Name, UID: uid, PID: pid, Exe: programOf(pid), Bytes: max(e.Size, 0), Detail: detail})
+	return w.m.audit.note(w.s, audit.Event{Op: op, Name: e.Name, UID: uid, PID: pid, Exe: host.Program(pid), Bytes: max(e.Size, 0), Detail: detail})
 }
 
 // opener is what is told of every opening, nil if nobody wants to know of any.
