@@ -88,6 +88,20 @@ func (l kidList) all() iter.Seq[kid] {
 	}
 }
 
+// smaller yields the places of the files of up to most bytes that can be read at once, without unpacking them.
+func (l kidList) smaller(most int64) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for _, p := range l.pages {
+			for i := range p.kids {
+				k := &p.kids[i]
+				if 0 < k.size && k.size <= most && k.tier == backends.Online && !p.dir(i) && !yield(p.start+i) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // slice returns the kids [from, to).
 func (l kidList) slice(from, to int) []kid {
 	if from >= to {

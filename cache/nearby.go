@@ -67,6 +67,16 @@ func (l *lister) knownAround(dir, key string) (kids kidList, iv interval, ok boo
 	return d.kids, d.known[i], true
 }
 
+// beginning returns the children of dir, of which the first n are known without a gap, and whether those are all.
+func (l *lister) beginning(dir string) (kids kidList, n int, all bool) {
+	kids, iv, ok := l.knownAround(dir, "")
+	if !ok {
+		return kids, 0, false
+	}
+	n, _ = kids.search(iv.hi)
+	return kids, n, iv.hi == top
+}
+
 // more asks for one page of what follows the child key after in dir, "" for its beginning, and of all that lies below.
 func (l *lister) more(ctx context.Context, dir, after string) error {
 	key := prefixOf(dir) + after

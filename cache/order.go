@@ -118,8 +118,8 @@ func (r *order) next(n, depth int) (places []int, short int) {
 // habit is which files of a directory somebody reads who goes from directory to directory.
 type habit struct {
 	whole  bool  // all small ones
-	places []int // which, in order
-	of     int   // how many files there are
+	places []int // which, in order, among all children
+	of     int   // how many children there are
 }
 
 // same reports whether two directories were read alike.
@@ -127,7 +127,7 @@ func (h habit) same(o habit) bool {
 	return h.of > 0 && h.whole == o.whole && (h.whole || h.of == o.of && slices.Equal(h.places, o.places))
 }
 
-// wants returns the places of the files that will be read in a directory of n, most of them at the most. Where not all are read, that is known only
+// wants returns the places of the files that will be read in a directory of n children, most of them at the most. Where not all are read, that is known only
 // of directories with as many files.
 func (h habit) wants(n, most int) []int {
 	var places []int

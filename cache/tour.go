@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 
 	"studyfs/backends"
 )
@@ -62,23 +63,25 @@ func (a *across) enter(t *tour, parent, name string, depth int) {
 	}
 }
 
-// habitOf tells which files of a directory were read. The caller holds mu.
+// habitOf tells which files of a directory were read. It is asked each time that somebody changes directories, maybe with each file: it looks at
+// as many children as were read, not at all of them. The caller holds mu.
 func (a *across) habitOf(dir string, read []string) habit {
-	w := a.s.lister.nearby(dir, read[0], false, lookForth, lookForth)
-	if !w.start || !w.end {
+	kids, iv, ok := a.s.lister.knownAround(dir, read[0])
+	if !ok || iv.lo != "" || iv.hi != top {
 		return habit{}
 	}
-	h, was, small := habit{of: len(w.kids)}, map[string]bool{}, 0
+	h := habit{of: kids.len()}
 	for _, base := range read {
-		was[base] = true
-	}
-	for i := range w.kids {
-		e := w.entry(i)
-		if a.small(e) {
-			small++
+		if at, ok := kids.search(base); ok {
+			h.places = append(h.places, at)
 		}
-		if was[w.kids[i].base()] {
-			h.places = append(h.places, i)
+	}
+	slices.Sort(h.places)
+	h.places = slices.Compact(h.places)
+	small := 0
+	for range kids.smaller(a.s.o.SmallFile) {
+		if small++; small > len(h.places) {
+			break
 		}
 	}
 	h.whole = len(h.places) == small
@@ -93,23 +96,9 @@ func (a *across) visit(ctx context.Context, t *tour, dirs []string, h habit, p p
 		t.busy = false
 	}()
 	for _, dir := range dirs {
-		w := a.s.lister.nearby(dir, "", false, 0, lookForth)
-		if n := len(w.kids); !w.end && !w.more && n < p.depth {
-			after := ""
-			if n > 0 {
-				after = w.kids[n-1].key
-			}
-			if a.s.lister.more(ctx, dir, after) != nil {
-				return // whoever opens a file meets the error himself
-			}
-			w = a.s.lister.nearby(dir, "", false, 0, lookForth)
-		}
-		if !w.end && !h.whole {
-			continue
-		}
-		var files []backends.Entry
-		for _, at := range h.wants(len(w.kids), p.depth) {
-			files = append(files, w.entry(at))
+		files, err := a.habitual(ctx, dir, h, p.depth)
+		if err != nil {
+			return // whoever opens a file meets the error himself
 		}
 		a.mu.Lock()
 		if ctx.Err() == nil {
@@ -117,4 +106,28 @@ func (a *across) visit(ctx context.Context, t *tour, dirs []string, h habit, p p
 		}
 		a.mu.Unlock()
 	}
+}
+
+// habitual returns the files of a directory that will be read, most of them at the most.
+func (a *across) habitual(ctx context.Context, dir string, h habit, most int) (files []backends.Entry, err error) {
+	kids, n, all := a.s.lister.beginning(dir)
+	if !all && n < most {
+		after := ""
+		if n > 0 {
+			after = kids.at(n - 1).key
+		}
+		if err := a.s.lister.more(ctx, dir, after); err != nil {
+			return nil, err
+		}
+		kids, n, all = a.s.lister.beginning(dir)
+	}
+	if !all && !h.whole {
+		return nil, nil
+	}
+	for _, at := range h.wants(n, most) {
+		if k := kids.at(at); !k.dir() {
+			files = append(files, k.entry(dir))
+		}
+	}
+	return files, nil
 }
