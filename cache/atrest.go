@@ -82,11 +82,12 @@ func (s *Store) atRest() (err error) {
 	if !s.o.Seal.all() {
 		return nil
 	}
-	if s.home.key, err = s.o.Seal.derive(s.home, "names", sha256.Size); err != nil {
+	key, err := s.o.Seal.derive(s.home, "names", sha256.Size)
+	if err != nil {
 		return err
 	}
-	key, err := s.o.Seal.derive(s.home, "listing", sha256.Size)
-	if err != nil {
+	s.home.names = &keyed{key: key}
+	if key, err = s.o.Seal.derive(s.home, "listing", sha256.Size); err != nil {
 		return err
 	}
 	s.codec, err = newSealedCodec(key)

@@ -195,8 +195,7 @@ func TestFileNamesNeedTheKey(t *testing.T) {
 	e := src.put(person+"/eda.csv", 1, 1000)
 	s, stop := openListed(t, src, dir, &Seal{Key: []byte("a")})
 	mustRead(t, s, e, 1, 0, e.Size)
-	guess := *s.home
-	guess.key = guess.salt
+	guess := home{dir: s.home.dir, names: &keyed{key: s.home.salt}}
 	if s.home.block(s.idOf(e)) == guess.block(guess.id(e.Name, e.Version, true)) {
 		t.Error("the name follows from what lies on the same disk")
 	}

@@ -7,9 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +29,7 @@ import (
 type home struct {
 	dir     string
 	salt    []byte // what lies in the file key
-	key     []byte // of file names: salt itself, or made of it and of a key that does not lie here
+	names   *keyed // makes file names of: salt itself, or a key made of it and of one that does not lie here
 	lock    *os.File
 	private bool // made for this process alone, removed at the end
 }
@@ -57,7 +60,7 @@ func openHome(dir string) (*home, error) {
 	if h.salt, err = readOrMakeKey(h.path("key")); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
-	h.key = h.salt
+	h.names = &keyed{key: h.salt}
 	return h, nil
 }
 
@@ -119,14 +122,32 @@ func readOrMakeKey(path string) ([]byte, error) {
 
 // id names one version of one object, and tells whether its blocks are sealed. The lengths keep ("ab","c") apart from ("a","bc").
 func (h *home) id(name, version string, sealed bool) objectID {
-	mac := hmac.New(sha256.New, h.key)
-	fmt.Fprintf(mac, "%d\x00%s%s", len(name), name, version) //nolint:errcheck // a hash takes everything
-	id := objectID(mac.Sum(nil)[:len(objectID{})])
+	id := h.names.sum(name, version)
 	id[len(id)-1] &^= sealedBit
 	if sealed {
 		id[len(id)-1] |= sealedBit
 	}
 	return id
+}
+
+// keyed is a keyed hash, safe for concurrent use. It keeps those that have taken the key in, which is half the work: an id is made with
+// each open.
+type keyed struct {
+	key  []byte
+	macs sync.Pool
+}
+
+func (k *keyed) sum(name, version string) objectID {
+	mac, ok := k.macs.Get().(hash.Hash)
+	if !ok {
+		mac = hmac.New(sha256.New, k.key)
+	}
+	defer k.macs.Put(mac)
+	mac.Reset()
+	var room [256]byte
+	text := append(strconv.AppendInt(room[:0], int64(len(name)), 10), 0)
+	mac.Write(append(append(text, name...), version...))
+	return objectID(mac.Sum(room[:0])[:len(objectID{})])
 }
 
 func (h *home) path(name string) string { return filepath.Join(h.dir, name) }

@@ -284,7 +284,7 @@ func TestDamageOnDiskIsFoundAndHealed(t *testing.T) {
 
 func mapOf(data string) string { return strings.TrimSuffix(data, ".data") + ".map" }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -18,8 +18,6 @@ import (
 	"studyfs/tests/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
-
 // mount fills a store, mounts it with the region given, so that the listing is all that remains, and empties the log.
 func mount(t *testing.T, files map[string]harness.File) (*s3test.Server, string) {
 	t.Helper()

@@ -1,0 +1,95 @@
+package budget
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"studyfs/tests/harness"
+)
+
+// bareMount is where the test program, started again, serves a file system that does nothing: what go-fuse and the kernel take by themselves.
+const bareMount = "STUDYFS_BARE_MOUNT"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(bareMount); dir != "" {
+		serveBare(dir)
+		return
+	}
+	harness.Main(m)
+}
+
+// bareFile is a file of zeros which the kernel keeps: opening it again is one request that is answered at once, and its release.
+type bareFile struct{ fusefs.Inode }
+
+func (f *bareFile) Open(context.Context, uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	return nil, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH, 0
+}
+
+func (f *bareFile) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	out.Mode, out.Size = 0o444, smallSize
+	return 0
+}
+
+func (f *bareFile) Read(_ context.Context, _ fusefs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	return fuse.ReadResultData(dest[:max(0, min(int64(len(dest)), smallSize-off))]), 0
+}
+
+// bareRoot has the files of smallNames.
+type bareRoot struct{ fusefs.Inode }
+
+func (r *bareRoot) OnAdd(ctx context.Context) {
+	dirs := map[string]*fusefs.Inode{}
+	for _, name := range smallNames() {
+		dir, base := filepath.Split(name)
+		if dirs[dir] == nil {
+			dirs[dir] = r.NewPersistentInode(ctx, &fusefs.Inode{}, fusefs.StableAttr{Mode: fuse.S_IFDIR})
+			r.AddChild(filepath.Clean(dir), dirs[dir], true)
+		}
+		dirs[dir].AddChild(base, r.NewPersistentInode(ctx, &bareFile{}, fusefs.StableAttr{}), true)
+	}
+}
+
+func serveBare(dir string) {
+	hour := time.Hour
+	server, err := fusefs.Mount(dir, &bareRoot{}, &fusefs.Options{
+		EntryTimeout: &hour, AttrTimeout: &hour,
+		MountOptions: fuse.MountOptions{MaxWrite: 1 << 20, DisableSplice: true, Options: []string{"default_permissions", "ro"}},
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	server.Wait()
+}
+
+// mountBare has a child serve it, and returns where.
+func mountBare(b *testing.B) string {
+	b.Helper()
+	dir := b.TempDir()
+	child := exec.Command(os.Args[0])
+	child.Env, child.Stderr = append(os.Environ(), bareMount+"="+dir), os.Stderr
+	if err := child.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		exec.Command("fusermount3", "-u", "-z", dir).Run()
+		child.Wait()
+	})
+	for range 1000 {
+		if _, err := os.Stat(filepath.Join(dir, smallNames()[0])); err == nil {
+			return dir
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.Fatal("the bare mount did not come up")
+	return ""
+}
