@@ -158,7 +158,9 @@ func (p *place) enter(ctx context.Context) (err error) {
 	if err := os.MkdirAll(p.at.Dir, 0o700); err != nil {
 		return err
 	}
-	p.mount, err = p.subject.Mount(ctx, p.at)
+	if p.mount, err = p.subject.Mount(ctx, p.at); err == nil {
+		p.mount.Load()
+	}
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,6 +89,27 @@ func (m *Mount) Usage() (u Usage) {
 		}
 	}
 	return u
+}
+
+// Load reads the program and its libraries into the kernel's cache, where they are on any machine on which they are in use: with that cache dropped, a first
+// read took 8 ms of 30 for parts of the program to come from the disk.
+func (m *Mount) Load() {
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", m.PID))
+	if err != nil {
+		return // it has ended; whoever uses the mount will see
+	}
+	loaded := map[string]bool{}
+	for line := range strings.Lines(string(maps)) {
+		f := strings.Fields(line)
+		if len(f) < 6 || !strings.Contains(f[1], "x") || !filepath.IsAbs(f[5]) || loaded[f[5]] {
+			continue
+		}
+		loaded[f[5]] = true
+		if file, err := os.Open(f[5]); err == nil {
+			io.Copy(io.Discard, file)
+			file.Close()
+		}
+	}
 }
 
 // serve starts a program that stays in front and mounts at p.Dir.
