@@ -29,11 +29,12 @@ type index struct {
 type dirInfo struct {
 	kids  kidList // one that lies in no known interval is left from an older listing and not believed
 	known []interval
-	at    time.Time // of the oldest interval, or of the end of a listing that outlived it
-	disk  bool      // read from disk, not seen in this run
-	busy  bool      // being listed: what has come of it is believed until all has
-	used  int64     // index.clock at the last use
-	view  *Listing  // that was handed out: of these very kids, as far as it goes
+	told  []interval // was known before what is known now: of names in it somebody may believe that there are none
+	at    time.Time  // of the oldest interval, or of the end of a listing that outlived it
+	disk  bool       // read from disk, not seen in this run
+	busy  bool       // being listed: what has come of it is believed until all has
+	used  int64      // index.clock at the last use
+	view  *Listing   // that was handed out: of these very kids, as far as it goes
 }
 
 // kid is one child. key ends in "/" if it is a directory.
@@ -186,13 +187,10 @@ func (d *dirInfo) unsee(lo string) {
 	}
 }
 
-func (d *dirInfo) covers(key string) bool {
-	for _, iv := range d.known {
-		if iv.lo <= key && key < iv.hi {
-			return true
-		}
-	}
-	return false
+func (d *dirInfo) covers(key string) bool { return covers(d.known, key) }
+
+func covers(known []interval, key string) bool {
+	return slices.ContainsFunc(known, func(iv interval) bool { return iv.lo <= key && key < iv.hi })
 }
 
 // diff is what a page changed of what was known before.
@@ -313,8 +311,11 @@ func (x *index) replace(dir string, iv interval, kids []kid, now time.Time, expi
 		d = &dirInfo{at: now}
 		x.dirs[dir] = d
 	}
-	hadKnown := len(d.known) > 0
+	was := slices.Concat(d.told, d.known)
 	if expired(dir, d) {
+		for _, iv := range d.known {
+			d.told = addInterval(d.told, iv)
+		}
 		d.known, d.at, d.disk = nil, now, false
 	}
 	if len(d.known) == 0 {
@@ -341,16 +342,18 @@ func (x *index) replace(dir string, iv interval, kids []kid, now time.Time, expi
 	x.kids += len(kids) - len(old)
 	d.kids = d.kids.replace(from, to, kids)
 	d.known = addInterval(d.known, iv)
-	x.compare(dir, old, kids, hadKnown, out)
+	x.compare(dir, old, kids, was, out)
 }
 
-// compare reports the differences between two lists of kids in key order. What was never listed before is no change.
-func (x *index) compare(dir string, old, kids []kid, hadKnown bool, out *diff) {
+// compare reports the differences between two lists of kids in key order. What is met for the first time is no change: in a folder of 100,000 files that
+// was listed page by page, the kernel was told to forget each of them, and with them its copy of the listing, which it did not
+// take again.
+func (x *index) compare(dir string, old, kids []kid, was []interval, out *diff) {
 	var names []string
 	for len(old) > 0 || len(kids) > 0 {
 		switch {
 		case len(old) == 0 || len(kids) > 0 && kids[0].key < old[0].key:
-			if hadKnown {
+			if covers(was, kids[0].key) {
 				names = append(names, backends.Join(dir, kids[0].base()))
 			}
 			kids = kids[1:]

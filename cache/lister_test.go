@@ -272,6 +272,33 @@ func TestListerSeesChangesAfterTheTTL(t *testing.T) {
 	})
 }
 
+// Whoever listed a folder of 100,000 files had the kernel throw its copy of the listing away page by page, for each page was told as a change, and
+// the second "ls" took as long as the first. What is new on a later page, when all is listed again, is a change.
+func TestAFirstListingChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newKeys(100, numbered("d/%04d", 500)...)
+		l, seen := testLister(t, src, "", listerOptions{})
+		defer l.close(t.Context())
+		list := func() {
+			t.Helper()
+			_, err := l.list(t.Context(), "d")
+			check(t, err)
+		}
+		list()
+		if len(seen.changes) != 0 {
+			t.Errorf("a first listing changed %v", seen.changes)
+		}
+		src.set("d/0450a", "1")
+		time.Sleep(61 * time.Second)
+		list()
+		seen.mu.Lock()
+		defer seen.mu.Unlock()
+		if want := []backends.Change{{Dir: "d", Names: []string{"d/0450a"}}}; fmt.Sprint(seen.changes) != fmt.Sprint(want) {
+			t.Errorf("changes %v, want %v", seen.changes, want)
+		}
+	})
+}
+
 func TestListerErrorsAreNoAbsence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newKeys(1000, "d/a")

@@ -193,7 +193,8 @@ func TestNoEndInTheMiddle(t *testing.T) {
 	}
 }
 
-// Somebody looks at a folder of many files a second time: what the kernel was told while the folder was being listed serves it.
+// Somebody looks at a folder of many files a second time: what the kernel was told while the folder was being listed serves it. It
+// was told to forget each page as a change once: 2.4 s instead of 0.7 for 100,000 files, each time.
 func TestSecondLookAsksLittle(t *testing.T) {
 	const files = 2000
 	m := mount(t, setup{Many: files, Page: 100, Counted: true})
@@ -209,7 +210,7 @@ func TestSecondLookAsksLittle(t *testing.T) {
 	look()
 	for tries := 5; ; tries-- { // somebody else on the machine may make the kernel forget
 		all, counts := look()
-		if all <= 20 {
+		if all <= 5 && counts["READDIR"] == 0 && counts["READDIRPLUS"] == 0 {
 			return
 		}
 		if tries == 0 {
