@@ -19,16 +19,14 @@ type Stream struct {
 	call *call // what brings the rest; nil: nothing is missing
 }
 
-// More waits until there is an entry i, and reports whether there is one: false says that the listing ends before. Whatever keeps it
+// More waits until there is an entry i, and returns how many there are: no more than i says that the listing ends before. Whatever keeps it
 // from coming to its end is an error, and stays one: the same for all who read the directory. Errors are as those of Store.List.
-func (s *Stream) More(ctx context.Context, i int) (bool, error) {
+func (s *Stream) More(ctx context.Context, i int) (int, error) {
 	for {
 		n, all, step := s.state()
 		switch {
-		case i < n:
-			return true, nil
-		case all || s.call == nil:
-			return false, nil
+		case i < n, all, s.call == nil:
+			return n, nil
 		}
 		select {
 		case <-step:
@@ -36,9 +34,9 @@ func (s *Stream) More(ctx context.Context, i int) (bool, error) {
 			if n, all, _ := s.state(); i < n || all {
 				continue
 			}
-			return false, s.call.failure()
+			return 0, s.call.failure()
 		case <-ctx.Done():
-			return false, ctx.Err()
+			return 0, ctx.Err()
 		}
 	}
 }
@@ -47,7 +45,7 @@ func (s *Stream) More(ctx context.Context, i int) (bool, error) {
 func (s *Stream) whole(ctx context.Context) error {
 	for {
 		n := s.Len()
-		if more, err := s.More(ctx, n); err != nil || !more {
+		if have, err := s.More(ctx, n); err != nil || have <= n {
 			return err
 		}
 	}

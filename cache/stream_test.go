@@ -42,8 +42,8 @@ func (s *failingKeys) ListPage(ctx context.Context, dir, after string) (backends
 // read reads a directory as a program does, entry by entry.
 func read(ctx context.Context, s *Stream) (got []backends.Entry, err error) {
 	for i := 0; ; i++ {
-		more, err := s.More(ctx, i)
-		if err != nil || !more {
+		have, err := s.More(ctx, i)
+		if err != nil || have <= i {
 			return got, err
 		}
 		got = append(got, s.At(i))

@@ -27,8 +27,8 @@ type list interface {
 	At(i int) backends.Entry
 	// Find returns the place of a name among those that are there.
 	Find(base string) (int, bool)
-	// More waits until there is an entry i, and reports whether there is one.
-	More(ctx context.Context, i int) (bool, error)
+	// More waits until there is an entry i, and returns how many there are.
+	More(ctx context.Context, i int) (int, error)
 	// Close says that nobody reads on.
 	Close()
 }
@@ -36,9 +36,9 @@ type list interface {
 // entryList is a list of few, by name.
 type entryList []backends.Entry
 
-func (l entryList) At(i int) backends.Entry                     { return l[i] }
-func (l entryList) More(_ context.Context, i int) (bool, error) { return i < len(l), nil }
-func (l entryList) Close()                                      {}
+func (l entryList) At(i int) backends.Entry                { return l[i] }
+func (l entryList) More(context.Context, int) (int, error) { return len(l), nil }
+func (l entryList) Close()                                 {}
 
 func (l entryList) Find(base string) (int, bool) {
 	return sort.Find(len(l), func(i int) int { return cmp.Compare(base, baseOf(l[i])) })
@@ -128,14 +128,12 @@ func (h *dirHandle) more(ctx context.Context, i int) (bool, syscall.Errno) {
 	}
 	ctx, done := patient(ctx)
 	defer done()
-	more, err := h.entries.More(ctx, i)
+	have, err := h.entries.More(ctx, i)
 	if err != nil {
 		return false, h.fail(ctx, err)
 	}
-	if more {
-		h.had = i + 1
-	}
-	return more, 0
+	h.had = have
+	return i < have, 0
 }
 
 // Seekdir goes to an offset that Readdirent gave. From the beginning, a directory that can be written to is listed anew.

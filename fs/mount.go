@@ -73,9 +73,9 @@ func (f *FS) nodeOptions(direct bool) *fusefs.Options {
 			MaxWrite: maxRequest, MaxReadAhead: f.o.MaxReadAhead, MaxBackground: maxBackground,
 			DisableSplice: true, // a request of 1 MiB and its header do not fit into a pipe of 1 MiB: every one is a failed try and a warning
 			DisableXAttrs: !f.o.XAttrs && !f.writable(), MaxStackDepth: stackDepth(f.o.localDirs()),
-			ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO,
-			Options:           []string{"default_permissions"}, // the kernel checks modes itself, without requests
-			Logger:            log, PanicHandler: f.panicked,
+			// No CAP_READDIRPLUS_AUTO: who had read all names of a folder of 100,000 and then wanted their sizes made a request for each.
+			Options: []string{"default_permissions"}, // the kernel checks modes itself, without requests
+			Logger:  log, PanicHandler: f.panicked,
 		},
 	}
 	if f.o.trace != nil {
