@@ -88,18 +88,19 @@ func (l kidList) all() iter.Seq[kid] {
 	}
 }
 
-// smaller yields the places of the files of up to most bytes that can be read at once, without unpacking them.
-func (l kidList) smaller(most int64) iter.Seq[int] {
-	return func(yield func(int) bool) {
-		for _, p := range l.pages {
-			for i := range p.kids {
-				k := &p.kids[i]
-				if 0 < k.size && k.size <= most && k.tier == backends.Online && !p.dir(i) && !yield(p.start+i) {
-					return
-				}
+// countSmall counts the files of up to most bytes that can be read at once, without unpacking them, and stops behind enough.
+func (l kidList) countSmall(most int64, enough int) (n int) {
+	for _, p := range l.pages {
+		for i := range p.kids {
+			if k := &p.kids[i]; 0 < k.size && k.size <= most && k.tier == backends.Online && !p.dir(i) {
+				n++
+			}
+			if n > enough {
+				return n
 			}
 		}
 	}
+	return n
 }
 
 // slice returns the kids [from, to).

@@ -24,10 +24,10 @@ func (w nearby) place(base string) (int, bool) {
 func (w nearby) entry(i int) backends.Entry { return w.kids[i].entry(w.dir) }
 
 // nearby returns the files known around base in dir, or the directories, among the back children before it and the forth children from it on, believed or
-// not: it is for guesses. base "" is the beginning. It asks nobody.
+// not: it is for guesses. It asks nobody.
 func (l *lister) nearby(dir, base string, dirs bool, back, forth int) nearby {
 	key := base
-	if dirs && base != "" {
+	if dirs {
 		key += "/"
 	}
 	w := nearby{dir: dir}

@@ -127,8 +127,8 @@ func (h habit) same(o habit) bool {
 	return h.of > 0 && h.whole == o.whole && (h.whole || h.of == o.of && slices.Equal(h.places, o.places))
 }
 
-// wants returns the places of the files that will be read in a directory of n children, most of them at the most. Where not all are read, that is known only
-// of directories with as many files.
+// wants returns the places of the files that will be read in a directory of n children, most of them at the most. Where not all are read, that
+// is known only of directories with as many children.
 func (h habit) wants(n, most int) []int {
 	var places []int
 	for i := range min(n, most) {

@@ -78,13 +78,7 @@ func (a *across) habitOf(dir string, read []string) habit {
 	}
 	slices.Sort(h.places)
 	h.places = slices.Compact(h.places)
-	small := 0
-	for range kids.smaller(a.s.o.SmallFile) {
-		if small++; small > len(h.places) {
-			break
-		}
-	}
-	h.whole = len(h.places) == small
+	h.whole = kids.countSmall(a.s.o.SmallFile, len(h.places)) == len(h.places)
 	return h
 }
 
