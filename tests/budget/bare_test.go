@@ -81,15 +81,14 @@ func mountBare(b *testing.B) string {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
-		exec.Command("fusermount3", "-u", "-z", dir).Run()
+		harness.Abort(dir)
 		child.Wait()
 	})
-	for range 1000 {
-		if _, err := os.Stat(filepath.Join(dir, smallNames()[0])); err == nil {
-			return dir
+	for tries := 0; !harness.Mounted(dir); tries++ {
+		if tries == 1000 {
+			b.Fatal("the bare mount did not come up")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	b.Fatal("the bare mount did not come up")
-	return ""
+	return dir
 }

@@ -202,8 +202,11 @@ func (l *lab) events() map[string]int {
 		}
 		ops[one.Op]++
 	}
+	if r.Code != 0 {
+		l.t.Logf("audit show: exit %d\n%s", r.Code, r.Err)
+	}
 	if holds([]byte(r.Out), surname) {
-		l.t.Errorf("the audit log names the patient; exit %d\n%s", r.Code, r.Err)
+		l.t.Error("the audit log names the patient")
 	}
 	return ops
 }
