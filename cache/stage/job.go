@@ -394,13 +394,13 @@ func (s *Stage) storedWhileOpen(j *Job, e backends.Entry) uint64 {
 }
 
 // Settle is for an Undo: the target has e under the name, with the size and checksum of what was given up. It reports whether e is to be
-// removed; if not, something staged under that name will replace it.
+// removed; if not, something of the same kind that is staged under that name will replace it.
 func (j *Job) Settle(e backends.Entry) (remove bool) {
 	s := j.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	it, _ := s.names.find(j.Name)
-	if it == nil || it.kind == Dir || it.stays() {
+	if it == nil || it.kind != j.Kind || it.stays() { // a file and a link of one name are two objects
 		return true
 	}
 	it.base = e

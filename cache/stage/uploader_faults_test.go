@@ -108,6 +108,61 @@ func TestUploadOfAFileThatIsRenamedOnTheWay(t *testing.T) {
 	})
 }
 
+// tar makes an empty file where a link is to come, and replaces it at its end: where that file's upload was under way just then, and its answer not
+// heard, the empty file stayed at the target beside the link, and was shown in its place as soon as the link was stored. So it is the other way around.
+func TestUploadThatLandedUnheardGivesWayToAnotherKind(t *testing.T) {
+	file := func(r *rig) { r.file("f", "") }
+	link := func(r *rig) {
+		_, err := r.Symlink("f", "../target", Attr{}, backends.Entry{})
+		r.must(err)
+	}
+	for _, row := range []struct {
+		first, then func(*rig)
+		gone        string
+		key, holds  string
+	}{
+		{file, link, "f", "f" + LinkSuffix, "../target"},
+		{link, file, "f" + LinkSuffix, "f", ""},
+	} {
+		t.Run(row.key, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				row.first(r)
+				landed, goOn := make(chan struct{}), make(chan struct{})
+				var once sync.Once
+				r.src.After(func(mem.Op) (err error) {
+					once.Do(func() {
+						close(landed)
+						<-goOn
+						err = backends.ErrUnreachable
+					})
+					return err
+				})
+				r.start(nil)
+				<-landed
+				go func() {
+					time.Sleep(time.Second)
+					close(goOn)
+				}()
+				var made atomic.Bool
+				r.src.Before(func(mem.Op) error {
+					if !made.Load() { // what is unwanted is not removed before the next thing is there
+						return backends.ErrBusy
+					}
+					return nil
+				})
+				r.must(r.Remove(t.Context(), "f"))
+				row.then(r)
+				made.Store(true)
+				r.settled()
+				r.holds(row.key, row.holds)
+				if _, ok := r.src.Bytes(row.gone); ok {
+					t.Errorf("%s is still there", row.gone)
+				}
+			})
+		})
+	}
+}
+
 // The machine is shut down in the middle of a large file: the next start sends only what is missing.
 func TestUploadGoesOnAfterARestart(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
