@@ -105,8 +105,8 @@ func (j *Job) fill() {
 	if j.scrub != nil {
 		j.CRC64NVME = j.scrub.Sum
 	}
-	if it.kind != Dir && !it.touch && !it.undo {
-		it.try(sent{it.info().Size, j.CRC64NVME})
+	if !it.touch && !it.undo {
+		it.try(sent{it.info().Size, j.CRC64NVME}) // of a directory: its marker, which is empty
 	}
 	j.tried, j.leaving = it.tried, it.leaving
 	j.Info, j.Resume = it.info(), it.resume
@@ -400,8 +400,11 @@ func (j *Job) Settle(e backends.Entry) (remove bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	it, _ := s.names.find(j.Name)
-	if it == nil || it.kind != j.Kind || it.stays() { // a file and a link of one name are two objects
+	if it == nil || it.kind != j.Kind || it.stays() { // a file and a link of one name are two objects, and a marker is a third
 		return true
+	}
+	if it.kind == Dir {
+		return false // that there is a marker already is as good to it
 	}
 	it.base = e
 	s.put(it)

@@ -38,7 +38,7 @@ func (s *Stage) GivenUp(e backends.Entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.undos[name]
-	if u == nil || link != (u.kind == Link) || u.base != (backends.Entry{}) {
+	if u == nil || u.kind == Dir || link != (u.kind == Link) || u.base != (backends.Entry{}) {
 		return false
 	}
 	return link || slices.ContainsFunc(u.tried, func(t sent) bool { return t.Size == e.Size })

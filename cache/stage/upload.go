@@ -182,10 +182,31 @@ func (j *Job) known() []sent {
 	return j.tried
 }
 
+// undoMarker removes the marker of a new directory that was renamed or removed while that was on its way. A new folder of a file manager, which is
+// named in the next moment, stood at the target under both names. What lies below the name stays, and with it the directory; a target that does not let
+// us remove it only shows an empty directory more.
+func (u *Uploader) undoMarker(ctx context.Context, j *Job) error {
+	marker := backends.Entry{Name: j.Name, Dir: true}
+	if !j.Settle(marker) {
+		return nil
+	}
+	err := u.o.Dst.Remove(ctx, marker) // no listing is told: it may know of more below the name
+	if errors.Is(err, backends.ErrPermission) || errors.Is(err, backends.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // undo removes what a try has left under a name that was given up, if it is that and nothing else, and took no other's place.
 func (u *Uploader) undo(ctx context.Context, j *Job) error {
+	if j.Base != (backends.Entry{}) {
+		return nil
+	}
+	if j.Kind == Dir {
+		return u.undoMarker(ctx, j)
+	}
 	examiner, ok := u.o.Dst.(backends.Examiner)
-	if !ok || j.Base != (backends.Entry{}) {
+	if !ok {
 		return nil
 	}
 	now, err := examiner.Examine(ctx, objectName(j))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,6 +107,68 @@ func TestUploadOfAFileThatIsRenamedOnTheWay(t *testing.T) {
 			t.Errorf("under the old name: %v; gone %q", ok, gone)
 		}
 	})
+}
+
+// A file manager makes "untitled folder" and names it in the next moment, or it is removed again, while what stands for it at the target is on its
+// way: it does not stay there under the old name. Where a directory of that name was made again meanwhile, it does.
+func TestUploadOfADirectoryThatIsGivenUpOnTheWay(t *testing.T) {
+	mkdir := func(r *rig, name string) {
+		_, err := r.Mkdir(name, Attr{Mode: 0o755})
+		r.must(err)
+	}
+	for _, row := range []struct {
+		what string
+		then func(*rig)
+		want []string
+	}{
+		{"renamed", func(r *rig) { r.must(r.Rename(r.t.Context(), "new", "d", backends.Entry{}, false)) }, []string{"d/"}},
+		{"removed", func(r *rig) { r.must(r.Remove(r.t.Context(), "new")) }, nil},
+		{"removed and a file", func(r *rig) {
+			r.must(r.Remove(r.t.Context(), "new"))
+			r.file("new", "")
+		}, []string{"new"}},
+		{"removed and made again", func(r *rig) {
+			r.must(r.Remove(r.t.Context(), "new"))
+			mkdir(r, "new")
+		}, []string{"new/"}},
+		{"renamed, and a file below the old name", func(r *rig) {
+			r.must(r.Rename(r.t.Context(), "new", "d", backends.Entry{}, false))
+			mkdir(r, "new")
+			r.file("new/f", "text")
+		}, []string{"d/", "new/f"}},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				mkdir(r, "new")
+				landed := make(chan struct{})
+				var once sync.Once
+				var made atomic.Bool
+				r.src.After(func(mem.Op) (err error) {
+					once.Do(func() {
+						close(landed)
+						err = backends.ErrUnreachable
+					})
+					return err
+				})
+				r.start(nil)
+				<-landed
+				r.src.Before(func(mem.Op) error {
+					if !made.Load() {
+						return backends.ErrBusy
+					}
+					return nil
+				})
+				row.then(r)
+				made.Store(true)
+				r.settled()
+				for _, key := range []string{"d/", "new", "new/", "new/f"} {
+					if _, ok := r.src.Bytes(key); ok != slices.Contains(row.want, key) {
+						t.Errorf("%s at the target: %v", key, ok)
+					}
+				}
+			})
+		})
+	}
 }
 
 // tar makes an empty file where a link is to come, and replaces it at its end: where that file's upload was under way just then, and its answer not
