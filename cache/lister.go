@@ -51,6 +51,7 @@ type lister struct {
 	edits  edits
 	calls  map[string]*call     // requests under way, by the directory that wants them
 	big    map[string]bool      // directories whose first child alone fills a page: their children are listed with a delimiter
+	edge   string               // the key that the last flat page ended with; "" if with the last one
 	failed map[string]time.Time // directories whose last request failed while stale knowledge served
 	todo   map[string]bool      // directories to revalidate
 	served time.Time            // age of the oldest listing served last

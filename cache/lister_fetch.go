@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"studyfs/backends"
@@ -24,6 +25,9 @@ func (l *lister) walkPage(ctx context.Context, dir, after string) error {
 		return err
 	}
 	l.take(dir, func(now time.Time) diff {
+		if l.edge = ""; page.More {
+			l.edge = page.Last
+		}
 		return l.index.applyWalk(after, l.edits.amend(page, after, since, asItIs), now, l.expired)
 	})
 	return nil
@@ -91,11 +95,7 @@ func (l *lister) take(dir string, apply func(now time.Time) diff) {
 // does not fit in it, delimited pages, which skip what lies below.
 func (l *lister) fetchDir(ctx context.Context, dir string) error {
 	after, whole := l.resume(dir)
-	if after == "" && !whole && !l.inBig(dir) {
-		start := ""
-		if dir != "" {
-			start = before(prefixOf(dir))
-		}
+	if start, flat := l.flatFrom(dir, after); flat && !whole {
 		if err := l.walkPage(ctx, dir, start); err != nil {
 			return err
 		}
@@ -110,6 +110,28 @@ func (l *lister) fetchDir(ctx context.Context, dir string) error {
 		return err
 	}
 	return l.listOn(ctx, dir, after)
+}
+
+// flatFrom returns the key after which a flat page is asked for in order to list dir, of which all before the child key after is known; not ok:
+// none is. Where the last one ended among the children of dir, and was not filled by the first of them, the next goes on from there: it most likely
+// has the rest of dir, and what a walk comes to then. Each page of a tree of small folders was followed by two others before, one for each directory
+// that it had only the beginning of.
+func (l *lister) flatFrom(dir, after string) (start string, ok bool) {
+	if l.inBig(dir) {
+		return "", false
+	}
+	prefix := prefixOf(dir)
+	if after == "" {
+		if dir != "" {
+			start = before(prefix)
+		}
+		return start, true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rest, within := strings.CutPrefix(l.edge, prefix)
+	d := l.index.dirs[dir]
+	return l.edge, within && rest >= after && d != nil && d.kids.len() > 1
 }
 
 // listOn lists the children of dir after the child key after, one page after the other.

@@ -151,6 +151,23 @@ func TestListerRequestBudgets(t *testing.T) {
 			t.Errorf("%d requests: %s", n, src.log)
 		}
 	})
+	for _, each := range []int{10, 7} { // a page ends with a folder, or in the middle of one
+		t.Run(fmt.Sprintf("a tree of folders of %d", each), func(t *testing.T) {
+			var keys []string
+			for day := range 3000 {
+				keys = append(keys, manyKeys(fmt.Sprintf("site-%d/sub-%02d/day-%02d/%%d.csv", day/1000, day/50%20, day%50), each)...)
+			}
+			src := newKeys(1000, keys...)
+			l, _ := testLister(t, src, "", listerOptions{})
+			defer l.close(ctx)
+			walk(t, l, "") //nolint:contextcheck // the test's own
+			if n, pages := src.requests(), len(keys)/1000; n > pages+pages/5+3 {
+				t.Errorf("%d requests for %d pages: %s", n, pages, src.log)
+			} else {
+				t.Logf("%d requests for %d pages", n, pages)
+			}
+		})
+	}
 	t.Run("six levels down", func(t *testing.T) {
 		src := newKeys(1000, append(manyKeys("a/b/c/d/e/f%d", 20), manyKeys("zz/%05d", 5000)...)...)
 		l, _ := testLister(t, src, "", listerOptions{})
