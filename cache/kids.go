@@ -78,8 +78,10 @@ func (l kidList) search(key string) (int, bool) {
 // all yields the kids in order.
 func (l kidList) all() iter.Seq[kid] {
 	return func(yield func(kid) bool) {
+		var kids []kid
 		for _, p := range l.pages {
-			for _, k := range p.unpack(nil, 0, len(p.kids)) {
+			kids = p.unpack(kids[:0], 0, len(p.kids))
+			for _, k := range kids {
 				if !yield(k) {
 					return
 				}

@@ -140,17 +140,18 @@ func (l *Listing) reach() string {
 	return l.hi
 }
 
-// state tells how many have come, whether those are all, and what is closed when it is time to look again.
+// state tells how many have come, whether those are all, and what is closed when it is time to look again: nothing, where they are all.
 func (l *Listing) state() (n int, all bool, step <-chan struct{}) {
 	if l.given != nil {
 		return len(l.given), true, nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.step == nil {
+	all = l.hi == top
+	if l.step == nil && !all { // a channel for each of 100,000 folders would be 11 MiB
 		l.step = make(chan struct{})
 	}
-	return l.count(), l.hi == top, l.step
+	return l.count(), all, l.step
 }
 
 // grow takes in those of kids that lie behind all that has come, up to the child key hi: below that, kids are complete.
@@ -172,6 +173,9 @@ func (l *Listing) grow(kids kidList, hi string) {
 	l.hi = hi
 	for len(l.pending) > 0 && (hi == top || l.pending[len(l.pending)-1].last()+"/" < hi) {
 		l.settle()
+	}
+	if hi == top {
+		l.pending = nil
 	}
 }
 

@@ -56,6 +56,7 @@ type dir struct {
 	fusefs.Inode
 	readOnly
 	noMeta
+	counted
 	t     *tree
 	path  string
 	shown shown

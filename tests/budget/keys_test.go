@@ -25,7 +25,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Somebody runs find over a bucket of a million keys, in one folder and in a thousand: it comes to its end, and the machine still has memory for
+// Somebody runs find over a bucket of a million keys, in one folder, in a thousand, and in 100,000: it comes to its end, and the machine still has memory for
 // other things. Without STUDYFS_FULL there are 30,000.
 func TestFindOverManyKeys(t *testing.T) {
 	count, limit := 30_000, int64(findLimitSome)
@@ -35,6 +35,9 @@ func TestFindOverManyKeys(t *testing.T) {
 	for name, key := range map[string]func(i int) string{
 		"flat": func(i int) string { return fmt.Sprintf("d/recording-%07d.csv", i) },
 		"deep": func(i int) string { return fmt.Sprintf("d/sub-%04d/ses-%d/run-%03d.csv", i/900, i%900/100, i%100) },
+		"tens": func(i int) string {
+			return fmt.Sprintf("site-%02d/sub-%02d/day-%02d/%d.csv", i/25000, i/500%50, i/10%50, i%10)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, srv, url := prepare(t, nil)
