@@ -246,10 +246,11 @@ func (l *rwLink) known() item {
 	return l.born
 }
 
-// item is the link as it is shown now. One that has lost its name, or been stored, stays for whoever has found it just before.
+// item is the link as it is shown now, also when it has been stored, upon which it has the same number. One that has lost its name stays for whoever
+// has found it just before.
 func (l *rwLink) item(ctx context.Context) (item, error) {
 	it, err := l.o.lookup(ctx, l.path())
-	if errors.Is(err, backends.ErrNotExist) || err == nil && l.o.identity(it) != l.StableAttr() {
+	if errors.Is(err, backends.ErrNotExist) || err == nil && (it.kind != stage.Link || l.o.identity(it).Ino != l.StableAttr().Ino) {
 		return l.known(), nil
 	}
 	return it, err

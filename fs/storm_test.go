@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -112,4 +113,34 @@ func (w *worker) list() {
 	if there != (w.name != "") {
 		w.t.Errorf("%q is listed: %v", w.name, there)
 	}
+}
+
+// A link was given to somebody and stored in the next moment: for as long as the kernel was not told of it, whoever asked was shown whose the link was
+// when it was made, and the kernel kept that.
+func TestStoredLinksShowTheirOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives things away")
+	}
+	m := mount(t, setup{Lab: true, Delete: true, Eager: true})
+	var all sync.WaitGroup
+	for n := range 4 {
+		all.Go(func() {
+			for i := range 30 {
+				path := m.path(fmt.Sprintf("l%d-%d", n, i))
+				if err := errors.Join(os.Symlink("../x", path), os.Lchown(path, 5, 6)); err != nil {
+					t.Error(err)
+					return
+				}
+				for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end); {
+					var s unix.Stat_t
+					if err := unix.Lstat(path, &s); err != nil || s.Uid != 5 || s.Gid != 6 {
+						t.Errorf("%s belongs to %d:%d, %v", path, s.Uid, s.Gid, err)
+						return
+					}
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
