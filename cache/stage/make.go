@@ -34,11 +34,15 @@ func (s *Stage) GivenUp(e backends.Entry) bool {
 	if e.Dir {
 		return false
 	}
+	kind := Regular
 	name, link := strings.CutSuffix(e.Name, LinkSuffix)
+	if link {
+		kind = Link
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.undos[name]
-	if u == nil || u.kind == Dir || link != (u.kind == Link) || u.base != (backends.Entry{}) {
+	if u == nil || u.kind != kind || u.base != (backends.Entry{}) {
 		return false
 	}
 	return link || slices.ContainsFunc(u.tried, func(t sent) bool { return t.Size == e.Size })

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,6 +78,33 @@ func (r *rig) start(change func(*UploaderOptions)) {
 			r.t.Errorf("run: %v", err)
 		}
 	}
+}
+
+// unheard has the next request carried out, which closes landed; its answer is lost after so long.
+func (r *rig) unheard(after time.Duration) (landed <-chan struct{}) {
+	done := make(chan struct{})
+	var once sync.Once
+	r.src.After(func(mem.Op) (err error) {
+		once.Do(func() {
+			close(done)
+			time.Sleep(after)
+			err = backends.ErrUnreachable
+		})
+		return err
+	})
+	return done
+}
+
+// busy has the target refuse all until goOn is called.
+func (r *rig) busy() (goOn func()) {
+	var free atomic.Bool
+	r.src.Before(func(mem.Op) error {
+		if !free.Load() {
+			return backends.ErrBusy
+		}
+		return nil
+	})
+	return func() { free.Store(true) }
 }
 
 // settled waits until all is stored.

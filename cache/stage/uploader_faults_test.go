@@ -83,23 +83,10 @@ func TestUploadOfAFileThatChangesOnTheWay(t *testing.T) {
 func TestUploadOfAFileThatIsRenamedOnTheWay(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.file("f.tmp", "bytes")
-		inside, goOn := make(chan struct{}), make(chan struct{})
-		var once sync.Once
-		r.src.After(func(mem.Op) (err error) {
-			once.Do(func() {
-				close(inside)
-				<-goOn
-				err = backends.ErrUnreachable
-			})
-			return err
-		})
+		landed := r.unheard(time.Second)
 		gone := ""
 		r.start(func(o *UploaderOptions) { o.Gone = func(name string) { gone = name } })
-		<-inside
-		go func() {
-			time.Sleep(time.Second)
-			close(goOn)
-		}()
+		<-landed
 		r.must(r.Rename(t.Context(), "f.tmp", "f", backends.Entry{}, false))
 		r.settled()
 		r.holds("f", "bytes")
@@ -140,26 +127,12 @@ func TestUploadOfADirectoryThatIsGivenUpOnTheWay(t *testing.T) {
 		t.Run(row.what, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, r *rig) {
 				mkdir(r, "new")
-				landed := make(chan struct{})
-				var once sync.Once
-				var made atomic.Bool
-				r.src.After(func(mem.Op) (err error) {
-					once.Do(func() {
-						close(landed)
-						err = backends.ErrUnreachable
-					})
-					return err
-				})
+				landed := r.unheard(0)
 				r.start(nil)
 				<-landed
-				r.src.Before(func(mem.Op) error {
-					if !made.Load() {
-						return backends.ErrBusy
-					}
-					return nil
-				})
+				goOn := r.busy()
 				row.then(r)
-				made.Store(true)
+				goOn()
 				r.settled()
 				for _, key := range []string{"d/", "new", "new/", "new/f"} {
 					if _, ok := r.src.Bytes(key); ok != slices.Contains(row.want, key) {
@@ -190,32 +163,13 @@ func TestUploadThatLandedUnheardGivesWayToAnotherKind(t *testing.T) {
 		t.Run(row.key, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, r *rig) {
 				row.first(r)
-				landed, goOn := make(chan struct{}), make(chan struct{})
-				var once sync.Once
-				r.src.After(func(mem.Op) (err error) {
-					once.Do(func() {
-						close(landed)
-						<-goOn
-						err = backends.ErrUnreachable
-					})
-					return err
-				})
+				landed := r.unheard(time.Second)
 				r.start(nil)
 				<-landed
-				go func() {
-					time.Sleep(time.Second)
-					close(goOn)
-				}()
-				var made atomic.Bool
-				r.src.Before(func(mem.Op) error {
-					if !made.Load() { // what is unwanted is not removed before the next thing is there
-						return backends.ErrBusy
-					}
-					return nil
-				})
+				goOn := r.busy() // what is unwanted is not removed before the next thing is there
 				r.must(r.Remove(t.Context(), "f"))
 				row.then(r)
-				made.Store(true)
+				goOn()
 				r.settled()
 				r.holds(row.key, row.holds)
 				if _, ok := r.src.Bytes(row.gone); ok {
@@ -355,15 +309,7 @@ func TestUploadThatLandedUnheardIsNoConflict(t *testing.T) {
 				r.start(nil)
 				r.settled()
 				base := r.entry("f")
-				landed := make(chan struct{})
-				var once sync.Once
-				r.src.After(func(mem.Op) (err error) {
-					once.Do(func() {
-						close(landed)
-						err = backends.ErrUnreachable
-					})
-					return err
-				})
+				landed := r.unheard(0)
 				g, err := r.Create("f", Attr{Mode: 0o644, ModTime: time.Now()}, base)
 				r.must(err)
 				_, err = g.WriteAt([]byte("second"), 0)
