@@ -13,24 +13,25 @@ import (
 // The range is in segments, each with a key up to which it is known. While there are fewer requests under way than may be, the segment
 // with most left is cut in two, at a point made up from the letters that keys have at each place. It is pure: no lock, clock or I/O.
 //
-// A cut costs a request at most: that its left part ends within a page. There are no more than splitsFree and one for each
-// pagesPerSplit pages, and none before the range is known to be longer than pagesBefore pages.
+// A cut costs a request at most: that its left part ends within a page. They cost no more than splitsFree requests and one for each
+// pagesPerSplit pages, and there is none before the range is known to be longer than pagesBefore pages.
 type splitter struct {
 	letters letters
 	segs    []*segment // in key order; those that are known to their end are left out
 	page    int        // keys that a full page has
+	from    string     // what is listed comes after it
 	pages   int        // that brought anything
-	splits  int
-	flying  int    // requests under way
-	beyond  int    // of those, how many began behind all keys seen
-	guesses int    // of such, how many may still be sent before those under way are answered
-	highest string // of all keys seen
-	seen    int    // keys
+	lost    int        // keys that the last pages of segments would have had room for
+	flying  int        // requests under way
+	beyond  int        // of those, how many began behind all keys seen
+	guesses int        // of such, how many may still be sent before those under way are answered
+	highest string     // of all keys seen
+	seen    int        // keys
 }
 
 const (
 	pagesBefore   = 3  // pages in a row, before anything is cut
-	splitsFree    = 20 // cuts that the least directory may cost
+	splitsFree    = 20 // requests that cuts may cost the least directory
 	pagesPerSplit = 6
 	mostFlying    = 16 // requests at once: there are others who want to list
 	mostBeyond    = 3  // guesses at a time about how far the keys go
@@ -40,17 +41,22 @@ const (
 // segment is the keys in (at, hi], of those in (lo, hi] that it was made for.
 type segment struct {
 	lo, at, hi string  // hi is top where nobody knows where the keys end
-	seen       int     // keys in (lo, at]
-	depth      int     // how many bytes the first and the last key of a page have in common
+	last       stretch // the page that is nearest before at
 	rest       float64 // keys in (at, hi], guessed
+	open       bool    // nobody knows how far the keys go: rest is how far the next guess goes
 	asked      bool    // a request is under way
 	beyond     bool    // the request began behind all keys seen
-	missed     bool    // nothing lay behind the point where it was cut last
+}
+
+// stretch is the keys in (after, to].
+type stretch struct {
+	after, to string
+	keys      int
 }
 
 // newSplitter lists what comes after the key after. pages is how many pages of the range came before. flat tells that keys have slashes.
 func newSplitter(after string, pages int, flat bool) *splitter {
-	return &splitter{letters: letters{flat: flat, cycled: maxPlaces}, pages: pages, segs: []*segment{{lo: after, at: after, hi: top}}, highest: after}
+	return &splitter{letters: letters{flat: flat, cycled: maxPlaces}, from: after, pages: pages, segs: []*segment{{lo: after, at: after, hi: top}}, highest: after}
 }
 
 // note takes in keys that were seen before.
@@ -70,7 +76,7 @@ func (s *splitter) next() *segment {
 			return s.ask(g)
 		}
 	}
-	if s.pages < pagesBefore || s.splits >= splitsFree+s.pages/pagesPerSplit {
+	if s.pages < pagesBefore || s.lost/max(s.page, 1)+len(s.segs) > splitsFree+s.pages/pagesPerSplit {
 		return nil
 	}
 	if g := s.split(); g != nil {
@@ -98,7 +104,7 @@ func (s *splitter) split() *segment {
 	if s.beyond == 0 {
 		s.guesses = mostBeyond
 	}
-	least := max(float64(leastRest*max(s.page, 1)), all/mostFlying)
+	least := max(all/mostFlying, float64(leastRest*max(s.page, 1)))
 	for i, g := range s.segs {
 		if g.rest < least || best != nil && g.rest <= best.rest {
 			continue
@@ -112,34 +118,30 @@ func (s *splitter) split() *segment {
 	if best == nil {
 		return nil
 	}
-	right := &segment{lo: point, at: point, hi: best.hi, depth: best.depth, rest: best.rest / 2}
-	best.hi, best.rest = point, best.rest/2
+	right := &segment{lo: point, at: point, hi: best.hi, last: best.last}
+	best.hi = point
+	s.guess(best)
+	s.guess(right)
 	if point > s.highest {
 		s.guesses--
 	}
 	s.segs = slices.Insert(s.segs, where+1, right)
-	s.splits++
 	return right
 }
 
-// point is where to cut a segment: in the middle of what will be left when the page under way has come, by the letters that keys have. Where
-// that was of no use before, the keys are of different lengths or crowd together: then at the next letter of one of the places of the last
-// key, which finds out in a few steps at which of them keys go on.
+// point is where to cut a segment: in the middle of what will be left when the page under way has come, by the letters that keys have, or where
+// nobody knows how far the keys go, behind as many as are known of already, if they go on as on the last page.
 func (s *splitter) point(g *segment) string {
+	if g.open {
+		if p := s.letters.ahead(g.last, g.at, g.hi, g.rest); p != "" || g.hi == top {
+			return p
+		}
+	}
 	share := 0.0
 	if g.asked {
 		share = min(0.9, float64(s.page)/g.rest)
 	}
-	hi := g.hi
-	if hi == top {
-		hi = s.letters.end(g.at, g.depth)
-	}
-	if !g.missed && hi != "" {
-		if m := s.letters.between(g.at, hi, share+(1-share)/2); m != "" {
-			return m
-		}
-	}
-	return s.letters.step(g.at, g.hi, g.depth)
+	return s.letters.between(g.at, g.hi, share+(1-share)/2)
 }
 
 // got takes in the page that was asked for after g.at, keys relative to the listed directory, and returns it without what lies in
@@ -150,70 +152,60 @@ func (s *splitter) got(g *segment, p backends.Page, key func(backends.Entry) str
 		s.beyond--
 	}
 	s.page = max(s.page, len(p.Entries))
-	if over := p.More && p.Last >= g.hi || !p.More; over && g.hi != top {
-		n := len(p.Entries)
-		for n > 0 && key(p.Entries[n-1]) > g.hi {
-			n--
-		}
-		p.Entries, p.More, p.Last = p.Entries[:n], true, g.hi
-	}
-	s.learn(g, p.Entries, key)
+	p = g.own(p, key)
+	s.learn(p.Entries, key)
 	if !p.More || p.Last >= g.hi || p.Last <= g.at { // the last: no way forward
-		if g.seen == 0 {
-			s.missed(g)
-		}
+		s.lost += s.page - len(p.Entries)
 		s.segs = slices.DeleteFunc(s.segs, func(have *segment) bool { return have == g })
 		return p
 	}
-	before := g.at
+	if g.at != g.lo || g.lo == s.from { // else it began somewhere between two keys
+		g.last = stretch{g.at, p.Last, len(p.Entries)}
+	}
 	g.at = p.Last
-	s.guess(g, before, len(p.Entries))
+	s.guess(g)
 	return p
 }
 
-// learn takes in what keys a page of g brought.
-func (s *splitter) learn(g *segment, entries []backends.Entry, key func(backends.Entry) string) {
+// own returns of a page what lies in the segment.
+func (g *segment) own(p backends.Page, key func(backends.Entry) string) backends.Page {
+	if g.hi == top || p.More && p.Last < g.hi {
+		return p
+	}
+	n := len(p.Entries)
+	for n > 0 && key(p.Entries[n-1]) > g.hi {
+		n--
+	}
+	return backends.Page{Entries: p.Entries[:n], More: true, Last: g.hi}
+}
+
+// learn takes in what keys a page brought.
+func (s *splitter) learn(entries []backends.Entry, key func(backends.Entry) string) {
 	n := len(entries)
 	if n == 0 {
 		return
 	}
 	s.pages++
 	s.seen += n
-	g.seen += n
-	first, last := key(entries[0]), key(entries[n-1])
-	if n > 1 {
-		g.depth = common(first, last)
-	}
-	s.highest = max(s.highest, last)
+	s.highest = max(s.highest, key(entries[n-1]))
 	for _, e := range entries {
 		s.letters.note(key(e))
 	}
 	s.letters.settle()
 }
 
-// missed says that there was nothing in a segment: what it was cut from ends somewhere before.
-func (s *splitter) missed(empty *segment) {
-	for _, g := range s.segs {
-		if g.hi == empty.lo {
-			g.missed = true
+// guess reckons how many keys a segment has left, if they go on as on its last page.
+func (s *splitter) guess(g *segment) {
+	known, seen := float64(s.seen), float64(s.seen)
+	for _, other := range s.segs {
+		if other != g {
+			known += other.rest
 		}
 	}
-}
-
-// guess reckons how many keys a segment has left, from the n that lay between the key before and at: keys may be closer there than they were.
-func (s *splitter) guess(g *segment, before string, n int) {
-	if g.hi == top {
-		g.rest = float64(max(s.seen, 4*s.page)) // anything; most of all
-		return
-	}
-	done, left := s.letters.widths(before, g.at, g.hi)
-	switch {
-	case left <= 0:
-		g.rest = float64(s.page)
-	case done <= left*1e-6:
-		g.rest, g.missed = float64(max(s.seen, 4*s.page)), true
-	default:
-		g.rest = min(float64(n)*left/done, float64(8*s.seen)) // more would keep others from being cut
+	done, left := s.letters.widths(g.last, g.at, g.hi)
+	g.rest = max(0, float64(g.last.keys)*left/done)
+	if g.open = g.hi == top || done <= 0 || g.rest > 8*seen; g.open { // of so many, most are elsewhere
+		g.rest = min(max(known, 4*float64(s.page)), 16*seen)
 	}
 }
 
@@ -310,8 +302,10 @@ func (l *letters) randomness() {
 }
 
 func (l *letters) note(key string) {
-	for i := 0; i < len(key) && i < maxPlaces && key[i] >= ' ' && key[i] < 0x7f && (key[i] != '/' || l.flat); i++ {
-		l.places[i][key[i]>>6] |= 1 << (key[i] & 63)
+	for i := 0; i < len(key) && i < maxPlaces && (key[i] != '/' || l.flat); i++ {
+		if key[i] >= ' ' && key[i] < 0x7f {
+			l.places[i][key[i]>>6] |= 1 << (key[i] & 63)
+		}
 	}
 }
 
@@ -392,20 +386,47 @@ func (l *letters) fraction(key string, from int) float64 {
 	return min(sum, 1)
 }
 
-// widths returns how wide (before, at] and (at, hi] are, in the same unit.
-func (l *letters) widths(before, at, hi string) (done, left float64) {
-	from := common(before, hi)
-	a := l.fraction(at, from)
-	return a - l.fraction(before, from), l.fraction(hi, from) - a
+// widths returns how wide a stretch and (at, hi] are, in the same unit.
+func (l *letters) widths(s stretch, at, hi string) (done, left float64) {
+	from := min(common(s.after, hi), common(at, hi))
+	return l.fraction(s.to, from) - l.fraction(s.after, from), l.fraction(hi, from) - l.fraction(at, from)
 }
 
 // between returns a key in (lo, hi), at about the given share of the way; "" where there is none.
 func (l *letters) between(lo, hi string, share float64) string {
 	from := common(lo, hi)
 	a, b := l.fraction(lo, from), l.fraction(hi, from)
-	x, unit := a+(b-a)*share, 1.0
-	out := []byte(lo[:from])
-	for i := from; b > a && unit > (b-a)/16; i++ {
+	if b <= a {
+		return ""
+	}
+	return inside(l.spell(lo[:from], a+(b-a)*share, (b-a)/16), lo, hi)
+}
+
+// ahead returns a key in (at, hi), behind as many keys as given if they go on after at as they do in a stretch, but no further than half the
+// way to where letters end; "" where there is none.
+func (l *letters) ahead(s stretch, at, hi string, keys float64) string {
+	place, x, way := -1, 0.0, 0.0
+	for from := min(common(s.after, s.to), common(s.to, at)); from >= 0; from-- {
+		if len(l.at(from)) < 2 { // no more room than behind it
+			continue
+		}
+		place = from
+		way = keys / float64(max(s.keys, 1)) * (l.fraction(s.to, from) - l.fraction(s.after, from))
+		if x = l.fraction(at, from); x+way < 1 {
+			break
+		}
+	}
+	way = min(way, (1-x)/2)
+	if way <= 0 {
+		return ""
+	}
+	return inside(l.spell(at[:place], x+way, way/16), at, hi)
+}
+
+// spell returns the key at x, from 0 to 1, of all that begin with prefix, to within precision.
+func (l *letters) spell(prefix string, x, precision float64) string {
+	out, unit := []byte(prefix), 1.0
+	for i := len(prefix); unit > max(precision, 1e-15); i++ {
 		all := l.at(i)
 		if all == "" {
 			break
@@ -418,7 +439,7 @@ func (l *letters) between(lo, hi string, share float64) string {
 		x -= float64(d) * unit
 		out = append(out, all[d])
 	}
-	return inside(string(out), lo, hi)
+	return string(out)
 }
 
 // inside returns a point if it lies between two keys and is one that can be asked for.
@@ -427,35 +448,4 @@ func inside(point, lo, hi string) string {
 		return ""
 	}
 	return point
-}
-
-// end returns a key behind all that have digits, or other letters that change, at the first place where at has them. Places behind depth
-// change within a page: they say nothing of the whole.
-func (l *letters) end(at string, depth int) string {
-	for i := 0; i < len(at) && i <= depth; i++ {
-		if all := l.at(i); len(all) > 1 && all[len(all)-1] > at[i] {
-			return at[:i] + "\x7f"
-		}
-	}
-	return ""
-}
-
-// step returns one of the keys that begin like at up to some place and have the next letter there, the middle one of those below hi. "" where
-// there is none.
-func (l *letters) step(at, hi string, depth int) string {
-	var points []string
-	for i := min(len(at)-1, depth); i >= 0; i-- {
-		all := l.at(i)
-		rest := strings.TrimLeftFunc(all, func(c rune) bool { return byte(c) <= at[i] }) //nolint:gosec // ASCII
-		if rest == "" || rest[0] == '/' {
-			continue
-		}
-		if p := inside(at[:i]+rest[:1], at, hi); p != "" {
-			points = append(points, p)
-		}
-	}
-	if len(points) == 0 {
-		return ""
-	}
-	return points[len(points)/2]
 }
