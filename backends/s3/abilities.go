@@ -86,7 +86,7 @@ func (p *putting) probe(ctx context.Context) {
 	}
 	found := backends.Untried
 	defer func() { p.s.able.settle(found) }()
-	in, err := p.request()
+	in, err := p.request(ctx)
 	if err != nil {
 		return
 	}

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"context"
 	"crypto/md5" //nolint:gosec // what ETags and Content-MD5 are
 	"encoding/hex"
 	"errors"
@@ -18,18 +19,24 @@ import (
 // would be tried again.
 type body struct {
 	*io.SectionReader
-	size int64
+	size  int64
+	ended func() error // nil, or why nothing more is to be sent
 
 	mu  sync.Mutex // guards bad; a leaf
 	bad error
 }
 
-func (p *putting) body(off, n int64) *body {
-	return &body{SectionReader: io.NewSectionReader(p.r, off, n), size: n}
+// body is a piece that is sent as long as ctx lasts. The HTTP client goes on for a moment with what is left of it, and so a whole object came to
+// be of an upload that was said to be cancelled.
+func (p *putting) body(ctx context.Context, off, n int64) *body {
+	return &body{SectionReader: io.NewSectionReader(p.r, off, n), size: n, ended: ctx.Err}
 }
 
 func (b *body) Read(buf []byte) (int, error) {
 	n, err := b.SectionReader.Read(buf)
+	if over := b.ended(); over != nil {
+		return 0, over
+	}
 	if at, _ := b.Seek(0, io.SeekCurrent); err != nil && (err != io.EOF || at < b.size) { //nolint:errorlint // EOF comes as it is
 		err = fmt.Errorf("%w: after %d of %d bytes", err, at, b.size)
 		b.mu.Lock()
@@ -47,10 +54,11 @@ func (b *body) err() error {
 
 // unsent is a piece that is read, but not sent.
 func (p *putting) unsent(off, n int64) io.Reader {
-	if m, ok := p.r.(backends.Metered); ok {
-		return (&putting{r: m.Unmetered()}).body(off, n)
+	r := p.r
+	if m, ok := r.(backends.Metered); ok {
+		r = m.Unmetered()
 	}
-	return p.body(off, n)
+	return &body{SectionReader: io.NewSectionReader(r, off, n), size: n, ended: func() error { return nil }}
 }
 
 // sum reads a piece through a hash.

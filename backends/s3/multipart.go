@@ -223,7 +223,7 @@ func (p *putting) sendParts(ctx context.Context, st partState, parts []types.Com
 
 func (p *putting) sendPart(ctx context.Context, st partState, n int) (done types.CompletedPart, err error) {
 	off, size := st.span(n)
-	b := p.body(off, size)
+	b := p.body(ctx, off, size)
 	in := &s3.UploadPartInput{
 		Bucket: aws.String(p.s.o.Bucket), Key: aws.String(p.key), UploadId: aws.String(st.Upload), PartNumber: aws.Int32(int32(n)), //nolint:gosec // at most 10,000
 		Body: b, ContentLength: aws.Int64(size), ExpectedBucketOwner: p.s.owner(), RequestPayer: p.s.payer(),

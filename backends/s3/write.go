@@ -151,9 +151,9 @@ func (p *putting) whole(ctx context.Context) (e backends.Entry, err error) {
 }
 
 // request is the PutObject for the object, with a fresh body.
-func (p *putting) request() (*s3.PutObjectInput, error) {
+func (p *putting) request(ctx context.Context) (*s3.PutObjectInput, error) {
 	in := &s3.PutObjectInput{
-		Bucket: aws.String(p.s.o.Bucket), Key: aws.String(p.key), Body: p.body(0, p.u.Size), ContentLength: aws.Int64(p.u.Size),
+		Bucket: aws.String(p.s.o.Bucket), Key: aws.String(p.key), Body: p.body(ctx, 0, p.u.Size), ContentLength: aws.Int64(p.u.Size),
 		Metadata: p.u.Meta, StorageClass: types.StorageClass(p.u.Class), ExpectedBucketOwner: p.s.owner(), RequestPayer: p.s.payer(),
 	}
 	if p.old != anyMarker {
@@ -178,7 +178,7 @@ func (p *putting) once(ctx context.Context) (backends.Entry, error) {
 	if err := p.guard(ctx); err != nil {
 		return backends.Entry{}, err
 	}
-	in, err := p.request()
+	in, err := p.request(ctx)
 	if err != nil {
 		return backends.Entry{}, unreadable(err)
 	}

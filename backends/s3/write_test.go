@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -212,6 +213,46 @@ func TestBodyIsReadOnceOverTLS(t *testing.T) {
 	if n := body.read.Load(); n != int64(len(b)) || !bytes.Equal(stored(t, srv, "f"), b) {
 		t.Errorf("%d bytes read of %d", n, len(b))
 	}
+}
+
+// goesOn is a client that has not heard yet that a request is cancelled.
+type goesOn struct{ http.RoundTripper }
+
+func (c goesOn) RoundTrip(r *http.Request) (*http.Response, error) {
+	return c.RoundTripper.RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
+}
+
+// A file that is deleted while it is being sent is cancelled. The HTTP client, which hears of it at the same time, had the rest out before it
+// stopped where the machine was busy, and the file was in the bucket.
+func TestNothingIsSentBehindACancel(t *testing.T) {
+	srv := s3test.New(s3test.Options{})
+	h := httptest.NewTLSServer(srv)
+	t.Cleanup(func() { srv.Close(); h.Close() })
+	srv.CreateBucket("study")
+	srv.AddKey(s3test.AccessKey{ID: testID, Secret: testSecret})
+	o := options(h.URL)
+	o.Region, o.Transport = "us-east-1", goesOn{h.Client().Transport}
+	knowing(&o)
+	ctx, cancel := context.WithCancel(t.Context())
+	b := backendtest.Noise(300_000, 1)
+	_, err := open(t, o).Put(ctx, backendtest.Upload("f", b), cancelling{bytes.NewReader(b), 200_000, cancel})
+	if !errors.Is(err, context.Canceled) || stored(t, srv, "f") != nil {
+		t.Errorf("%v; %d bytes are in the bucket", err, len(stored(t, srv, "f")))
+	}
+}
+
+// cancelling is a body that cancels its upload when it is read up to an offset.
+type cancelling struct {
+	io.ReaderAt
+	at     int64
+	cancel func()
+}
+
+func (c cancelling) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > c.at {
+		c.cancel()
+	}
+	return c.ReaderAt.ReadAt(p, off)
 }
 
 // interrupt stops an upload in parts after its first parts, and returns it ready to be resumed.
