@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -397,7 +398,7 @@ func TestEveryNameLeadsToOneFile(t *testing.T) {
 		for range rapid.IntRange(1, 30).Draw(rt, "files") {
 			keys[drawKey(rt)] = true
 		}
-		s := open(rt, fmt.Sprint(dir, "/", run), slices.Collect(mapsKeys(keys))...)
+		s := open(rt, fmt.Sprint(dir, "/", run), slices.Collect(maps.Keys(keys))...)
 		defer s.close(rt)
 		v := view.Empatica(s.store, zone)
 		all := walk(rt, v)
@@ -424,16 +425,6 @@ func TestEveryNameLeadsToOneFile(t *testing.T) {
 		}
 		same(rt, files(all), want)
 	})
-}
-
-func mapsKeys(m map[string]bool) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // drawKey makes up a key: most as Empatica makes them, some not.
