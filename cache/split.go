@@ -399,7 +399,7 @@ func (l *letters) between(lo, hi string, share float64) string {
 	if b <= a {
 		return ""
 	}
-	return inside(l.spell(lo[:from], a+(b-a)*share, (b-a)/16), lo, hi)
+	return inside(l.spell(lo, from, a+(b-a)*share, (b-a)/16), lo, hi)
 }
 
 // ahead returns a key in (at, hi), behind as many keys as given if they go on after at as they do in a stretch, but no further than half the
@@ -420,20 +420,20 @@ func (l *letters) ahead(s stretch, at, hi string, keys float64) string {
 	if way <= 0 {
 		return ""
 	}
-	return inside(l.spell(at[:place], x+way, way/16), at, hi)
+	return inside(l.spell(at, place, x+way, way/16), at, hi)
 }
 
-// spell returns the key at x, from 0 to 1, of all that begin with prefix, to within precision.
-func (l *letters) spell(prefix string, x, precision float64) string {
-	out, unit := []byte(prefix), 1.0
-	for i := len(prefix); unit > max(precision, 1e-15); i++ {
+// spell returns the key at x, from 0 to 1, of all that begin with the first bytes of a known key, to within precision.
+func (l *letters) spell(known string, from int, x, precision float64) string {
+	out, unit := []byte(known[:from]), 1.0
+	for i := from; unit > max(precision, 1e-15); i++ {
 		all := l.at(i)
 		if all == "" {
 			break
 		}
 		unit /= float64(len(all))
 		d := min(int(x/unit), len(all)-1)
-		if all[d] == '/' {
+		if all[d] == '/' && !strings.HasPrefix(known, string(out)+"/") {
 			break // it would be a directory that may not exist
 		}
 		x -= float64(d) * unit

@@ -37,8 +37,9 @@ type lab struct {
 	progress io.Writer
 	deadline time.Time
 	result   report.Run
-	failed   map[string]string // why a workload is not run any more, by its key and the subject
-	copies   map[string]string // folders of this machine that hold a set, by bucket
+	took     map[string]time.Duration // by a workload's key and the subject: its last session
+	failed   map[string]string        // why a workload is not run any more, by its key and the subject
+	copies   map[string]string        // folders of this machine that hold a set, by bucket
 	dirs     int
 }
 
@@ -48,7 +49,7 @@ func newLab(ctx context.Context, o options, all []work.Workload, progress io.Wri
 		return nil, err
 	}
 	l := &lab{
-		o: o, tmp: tmp, progress: progress, deadline: time.Now().Add(o.budget), failed: map[string]string{}, copies: map[string]string{},
+		o: o, tmp: tmp, progress: progress, deadline: time.Now().Add(o.budget), took: map[string]time.Duration{}, failed: map[string]string{}, copies: map[string]string{},
 		result: report.Run{Date: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Command: o.command},
 	}
 	if err := l.prepare(ctx, all); err != nil {

@@ -39,6 +39,7 @@ type options struct {
 	noPeers bool
 	noDrop  bool
 	keep    bool
+	add     bool
 	command string
 }
 
@@ -67,15 +68,16 @@ func main() {
 func parse(args []string, to io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(to)
-	size := flags.String("sizes", string(work.Quick), "how much to measure: quick (4 minutes), medium (13), full (an hour)")
+	size := flags.String("sizes", string(work.Quick), "how much to measure: quick (4 minutes), medium (13), full (two hours)")
 	only := flags.String("only", "", "only workloads whose group and name match this regular expression")
 	flags.IntVar(&o.runs, "runs", 0, "runs of each workload (default: 1 of quick, else 5)")
 	flags.StringVar(&o.out, "out", filepath.Join(root(), "docs"), "where to write benchmarks.json, the table in benchmarks.md and the charts")
-	flags.DurationVar(&o.budget, "budget", 0, "no run begins after so long (default: 3m of quick, 12m of medium, 57m of full)")
+	flags.DurationVar(&o.budget, "budget", 0, "no run begins after so long (default: 3m of quick, 12m of medium, 2h of full)")
 	flags.StringVar(&o.program, "program", os.Getenv("STUDYFS_TEST_PROGRAM"), "studyfs, built before")
 	flags.BoolVar(&o.noPeers, "no-peers", false, "only studyfs and the references")
 	flags.BoolVar(&o.noDrop, "keep-caches", false, "do not drop the kernel's caches: what is printed is not cold")
 	flags.BoolVar(&o.keep, "keep", false, "leave the homes of all mounts, with their logs, in the folder for temporary files")
+	flags.BoolVar(&o.add, "add", false, "keep what is in --out of workloads that are not measured now: for a table that takes several sittings")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -83,7 +85,7 @@ func parse(args []string, to io.Writer) (o options, err error) {
 	defaults, known := map[work.Size]struct {
 		runs   int
 		budget time.Duration
-	}{work.Quick: {1, 3 * time.Minute}, work.Medium: {5, 12 * time.Minute}, work.Full: {5, 57 * time.Minute}}[o.size]
+	}{work.Quick: {1, 3 * time.Minute}, work.Medium: {5, 12 * time.Minute}, work.Full: {5, 2 * time.Hour}}[o.size]
 	if !known || flags.NArg() > 0 {
 		return o, fmt.Errorf("--sizes is quick, medium or full, and there are no arguments: %s %v", o.size, flags.Args())
 	}
@@ -124,14 +126,36 @@ func run(ctx context.Context, o options, progress io.Writer) error {
 	}
 	defer l.close()
 	l.measure(ctx, all)
+	if o.runs > 1 {
+		l.result.Notes = append(l.result.Notes, fmt.Sprintf("Who took longer than %v for a workload, and %d times as long as studyfs, did it once.", slow, times))
+	}
 	if o.out == "" {
 		return nil
 	}
-	if err := write(l.result, o.out); err != nil {
+	result := l.result
+	if o.add {
+		if result, err = added(result, o.out); err != nil {
+			return err
+		}
+	}
+	if err := write(result, o.out); err != nil {
 		return err
 	}
 	fmt.Fprintf(progress, "written to %s\n", o.out)
 	return nil
+}
+
+// added returns a result with the rows that a folder has of other workloads.
+func added(result report.Run, dir string) (report.Run, error) {
+	var before report.Run
+	raw, err := os.ReadFile(filepath.Join(dir, "benchmarks.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return result, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &before)
+	}
+	return report.Merge(before, result), err
 }
 
 // write puts the three forms of a result into a folder.

@@ -2,6 +2,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -33,7 +34,8 @@ type Row struct {
 	Name    string           `json:"name"`
 	Step    string           `json:"step"`
 	Network string           `json:"network"`
-	Cells   map[string]*Cell `json:"cells"` // by the subject's name; none where it was not run
+	Cells   map[string]*Cell `json:"cells"`             // by the subject's name; none where it was not run
+	Sitting string           `json:"sitting,omitempty"` // when and by what it was measured, where that was not with the newest rows
 }
 
 // Cell is what one subject did of a row. The slices hold one figure for each run.
@@ -83,6 +85,12 @@ func Table(run Run) string {
 	for _, s := range run.Subjects {
 		fmt.Fprintf(&b, "* %s: %s\n", s.Name, plain(s.Version))
 	}
+	for i, sitting := range run.sittings() {
+		if i == 0 {
+			b.WriteString("\nThe rows are of several sittings, those of a workload of one. The others:\n\n")
+		}
+		fmt.Fprintf(&b, "* %s\n", sitting)
+	}
 	for _, note := range run.Notes {
 		fmt.Fprintf(&b, "\n%s\n", note)
 	}
@@ -91,6 +99,48 @@ func Table(run Run) string {
 		run.counts(&b, group)
 	}
 	return b.String()
+}
+
+// Merge returns newer with those rows of older that are of workloads which newer has nothing of: so a workload's rows are of one sitting. They come
+// in the order of older, what is new at the end of its group. The notes are newer's.
+func Merge(older, newer Run) Run {
+	rows := slices.Clone(newer.Rows)
+	for _, r := range older.Rows {
+		if !slices.ContainsFunc(newer.Rows, r.sameWork) {
+			kept := *r
+			kept.Sitting = cmp.Or(r.Sitting, fmt.Sprintf("`%s` (%s; %s)", older.Command, older.Date, older.Machine))
+			rows = append(rows, &kept)
+		}
+	}
+	place := func(same func(have *Row) bool) int {
+		if i := slices.IndexFunc(older.Rows, same); i >= 0 {
+			return i
+		}
+		return len(older.Rows)
+	}
+	slices.SortStableFunc(rows, func(a, b *Row) int {
+		return cmp.Or(
+			cmp.Compare(place(func(have *Row) bool { return have.Group == a.Group }), place(func(have *Row) bool { return have.Group == b.Group })),
+			cmp.Compare(place(a.sameWork), place(b.sameWork)),
+		)
+	})
+	newer.Rows = rows
+	return newer
+}
+
+func (r *Row) sameWork(o *Row) bool {
+	return r.Group == o.Group && r.Name == o.Name && r.Network == o.Network
+}
+
+// sittings are those of rows that were kept.
+func (run Run) sittings() []string {
+	var all []string
+	for _, r := range run.Rows {
+		if r.Sitting != "" && !slices.Contains(all, r.Sitting) {
+			all = append(all, r.Sitting)
+		}
+	}
+	return all
 }
 
 // Groups are the names of the groups in the order of the rows.

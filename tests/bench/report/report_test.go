@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"image/png"
 	"math"
 	"os"
@@ -39,6 +40,31 @@ func sampleRun() Run {
 				"rclone":  {Failure: "cannot | list"}, "s3fs": {Failure: "no end after 12s", Late: true},
 			}},
 		},
+	}
+}
+
+// Somebody measures group by group: what was measured before stays, a workload's rows are of one sitting, and the table says which.
+func TestMerge(t *testing.T) {
+	row := func(group, name, step string, seconds float64) *Row {
+		return &Row{Group: group, Name: name, Step: step, Cells: map[string]*Cell{"studyfs": {Seconds: []float64{seconds}}}}
+	}
+	first := Run{Date: "Monday", Machine: "2 cores", Command: "one", Notes: []string{"old"}, Rows: []*Row{
+		row("small", "a", "cold", 1), row("small", "a", "again", 2), row("small", "b", "cold", 3), row("large", "c", "cold", 4),
+	}}
+	second := Run{Date: "Tuesday", Command: "two", Rows: []*Row{row("small", "d", "cold", 5), row("small", "a", "cold", 6), row("warm", "e", "cold", 7)}}
+	third := Run{Date: "Wednesday", Command: "three", Rows: []*Row{row("large", "c", "cold", 8)}}
+	got := ""
+	all := Merge(Merge(first, second), third)
+	for _, r := range all.Rows {
+		got += fmt.Sprintf("%s %s %s %v %s\n", r.Group, r.Name, r.Step, r.Cells["studyfs"].Seconds[0], r.Sitting)
+	}
+	const want = "small a cold 6 `two` (Tuesday; )\n" + "small b cold 3 `one` (Monday; 2 cores)\n" + "small d cold 5 `two` (Tuesday; )\n" +
+		"large c cold 8 \n" + "warm e cold 7 `two` (Tuesday; )\n"
+	if got != want || all.Date != "Wednesday" || all.Notes != nil {
+		t.Errorf("%s, %v; got\n%s, want\n%s", all.Date, all.Notes, got, want)
+	}
+	if table := Table(all); !strings.Contains(table, "* `two` (Tuesday; )\n* `one` (Monday; 2 cores)\n") {
+		t.Error(table)
 	}
 }
 
