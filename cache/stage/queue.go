@@ -74,11 +74,17 @@ func (s *Stage) inTheWay(it *item) bool {
 	return it.touch && staged != nil // bytes and metadata go together
 }
 
-// enqueue sees to it that an item is looked at when it may be due. The caller holds mu.
+// enqueue sees to it that an item is looked at when it may be due. Those who wait for work are woken where that is sooner than all else: the new
+// mode of a stored file was sent only when something else happened, or at the end. The caller holds mu.
 func (s *Stage) enqueue(it *item) {
-	if at, ok := s.due(it); ok {
-		heap.Push(&s.queue, queued{at, it.id})
+	at, ok := s.due(it)
+	if !ok {
+		return
 	}
+	if len(s.queue) == 0 || at.Before(s.queue[0].due) {
+		s.signal()
+	}
+	heap.Push(&s.queue, queued{at, it.id})
 }
 
 // pick returns the item that has been due longest, or how long to wait for one; less than 0: until something happens. The caller holds mu.

@@ -351,3 +351,20 @@ func TestUploadOfMetadata(t *testing.T) {
 		}
 	})
 }
+
+// Somebody changes the mode of a file that was stored yesterday. The metadata were sent only when something else was written, or at the end of the mount.
+func TestNewMetadataAreSentThoughNothingElseHappens(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.start(nil)
+		r.file("f", "x")
+		r.settled()
+		time.Sleep(24 * time.Hour)
+		_, err := r.Retouch(r.entry("f"), Attr{Mode: 0o644}, func(a *Attr) { a.Mode = 0o400 })
+		r.must(err)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := r.count("copy"); n != 1 {
+			t.Errorf("%d copies, and %+v", n, r.Totals())
+		}
+	})
+}
