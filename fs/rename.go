@@ -248,18 +248,19 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 	if !o.deletes || o.dst == nil {
 		return refuse("rename what is stored", syscall.EPERM)
 	}
-	letGo, err := o.holdOver(ctx, &m)
+	letGo, err := o.stage.Still(ctx, m.from.e.Name)
 	if err != nil {
 		return err
 	}
-	e, err := o.copyStored(ctx, m)
-	letGo()
-	if errors.Is(err, backends.ErrChanged) && m.replaces && m.over.staged { // its upload may just have landed: mv failed with ESTALE
-		return o.settled(ctx, m.over, err)
-	}
+	e, err := o.copyHeld(ctx, m)
 	if err != nil {
+		letGo()
+		if errors.Is(err, backends.ErrChanged) && m.replaces && m.over.staged { // its upload may just have landed: mv failed with ESTALE
+			return o.settled(ctx, m.over, err)
+		}
 		return o.settled(ctx, m.from, err)
 	}
+	defer letGo()
 	was := o.identity(m.from)
 	a, _ := o.attrOf(m.from)
 	id, err := o.stage.Moved(m.from.e, e, a)
@@ -288,6 +289,16 @@ func (o *overlay) holdOver(ctx context.Context, m *move) (letGo func(), err erro
 	}
 	m.over.info.Base = f.Info().Base
 	return func() { f.Close() }, nil //nolint:errcheck // nothing was written to it
+}
+
+// copyHeld is copyStored while what is to be replaced is not uploaded.
+func (o *overlay) copyHeld(ctx context.Context, m move) (backends.Entry, error) {
+	letGo, err := o.holdOver(ctx, &m)
+	if err != nil {
+		return backends.Entry{}, err
+	}
+	defer letGo()
+	return o.copyStored(ctx, m)
 }
 
 // copyStored copies what is stored under the old name to the new one, if that has what is to be replaced, and takes what was staged

@@ -349,6 +349,11 @@ func (o *overlay) removeStored(ctx context.Context, e backends.Entry) error {
 
 // removeAt deletes at the source, and sees to it that nobody is shown it any more.
 func (o *overlay) removeAt(ctx context.Context, e backends.Entry) error {
+	letGo, err := o.stage.Still(ctx, e.Name)
+	if err != nil {
+		return err
+	}
+	defer letGo()
 	if err := o.dst.Remove(ctx, e); err != nil {
 		return fmt.Errorf("delete what is stored: %w", err)
 	}

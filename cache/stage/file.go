@@ -198,9 +198,7 @@ func (s *Stage) idle(ctx context.Context, find func() *item, busy bool) (*item, 
 		case <-ctx.Done():
 		}
 		s.mu.Lock()
-		if it.wanted--; !it.gone {
-			s.enqueue(it)
-		}
+		s.leaveBe(it)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/minio/crc64nvme"
@@ -472,6 +473,9 @@ func (j *Job) finish() {
 	j.it.job = nil
 	if !j.it.gone {
 		s.enqueue(j.it)
+	}
+	if staged, _ := s.names.find(strings.TrimSuffix(j.it.name, LinkSuffix)); j.it.touch && staged != nil { // it has waited for this
+		s.enqueue(staged)
 	}
 	close(j.done)
 	s.signal()

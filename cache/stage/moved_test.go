@@ -1,6 +1,8 @@
 package stage
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -50,5 +52,66 @@ func TestTouchEndsWithItsName(t *testing.T) {
 	}
 	if left := b.Items(); len(left) != 0 {
 		t.Errorf("%+v is left to be done", left)
+	}
+}
+
+// A file was given another mode and then other bytes: the answer to the first came after that to the second, and listings had the old version.
+func TestBytesWaitForTheAnswerToMetadata(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Quiet = time.Millisecond })
+	was := backends.Entry{Name: "f", Size: 3, Version: "v1"}
+	if _, err := b.Retouch(was, Attr{Mode: 0o644}, func(a *Attr) { a.Mode = 0o600 }); err != nil {
+		t.Fatal(err)
+	}
+	touch := b.job()
+	f, err := b.Create("f", Attr{Mode: 0o600}, was)
+	b.must(err)
+	b.must(f.Flush(t.Context()))
+	b.must(f.Close())
+	b.nothingDue()
+	b.must(touch.Stored(was, nil))
+	if j := b.job(); !touch.Touch || j.Touch || j.Name != "f" {
+		t.Errorf("handed out: %+v", j.Info)
+	}
+}
+
+// What is to be deleted is not shown again by an answer that comes late, nor changed in between.
+func TestStill(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Quiet = time.Millisecond })
+	e := backends.Entry{Name: "f", Size: 3, Version: "v1"}
+	change := func(mode uint32) {
+		t.Helper()
+		_, err := b.Retouch(e, Attr{Mode: 0o644}, func(a *Attr) { a.Mode = mode })
+		b.must(err)
+	}
+	change(0o600)
+	j := b.job()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := b.Still(ctx, "f"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("before the answer: %v", err)
+	}
+	still := make(chan func())
+	go func() {
+		letGo, err := b.Still(t.Context(), "f")
+		if err != nil {
+			t.Error(err)
+		}
+		still <- letGo
+	}()
+	for waits := 0; waits == 0; time.Sleep(time.Millisecond) {
+		b.mu.Lock()
+		waits = b.touches["f"].wanted
+		b.mu.Unlock()
+	}
+	change(0o640) // is to be told later
+	b.must(j.Stored(e, nil))
+	letGo := <-still
+	b.nothingDue()
+	letGo()
+	b.must(b.job().Stored(e, nil))
+	if letGo, err := b.Still(t.Context(), "f"); err != nil || len(b.Items()) != 0 {
+		t.Errorf("%v, %d left", err, len(b.Items()))
+	} else {
+		letGo()
 	}
 }

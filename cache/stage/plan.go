@@ -73,11 +73,13 @@ func asLink(e backends.Entry) bool { return e.Link != "" || strings.HasSuffix(e.
 func replacesFile(j *Job) bool { return j.Base != (backends.Entry{}) && !j.Base.Dir && !asLink(j.Base) }
 
 // objectName is the name under which a job's object lies.
-func objectName(j *Job) string {
-	if j.Kind == Link {
-		return j.Name + LinkSuffix
+func objectName(j *Job) string { return objectOf(j.Name, j.Kind) }
+
+func objectOf(name string, k Kind) string {
+	if k == Link {
+		return name + LinkSuffix
 	}
-	return j.Name
+	return name
 }
 
 // replaced is what lies under the object's own name and is to be replaced. A link and a file of one name lie under two.

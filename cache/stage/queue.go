@@ -70,8 +70,12 @@ func (s *Stage) inTheWay(it *item) bool {
 	if it.kind == Dir && !s.names.empty(it.name) {
 		return true
 	}
-	staged, _ := s.names.find(it.name)
-	return it.touch && staged != nil // bytes and metadata go together
+	if it.touch {
+		staged, _ := s.names.find(it.name)
+		return staged != nil // bytes and metadata go together
+	}
+	t := s.touches[objectOf(it.name, it.kind)]
+	return t != nil && t.job != nil // its answer would list the version of before
 }
 
 // enqueue sees to it that an item is looked at when it may be due. Those who wait for work are woken where that is sooner than all else: the new

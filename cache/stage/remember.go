@@ -2,6 +2,7 @@ package stage
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 
@@ -198,6 +199,45 @@ func (s *Stage) Forget(e backends.Entry) error {
 	seq := s.leaveName(e)
 	s.mu.Unlock()
 	return s.journal.wait(seq, false)
+}
+
+// Still waits until the target has answered a request under way that replaces the metadata of an object, and sends no other until letGo is called.
+// Who deletes an object does so in between: the answer, that it is there, came late once, and showed a deleted file again.
+func (s *Stage) Still(ctx context.Context, object string) (letGo func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		it := s.touches[object] // each time: what was changed on the way is another
+		if it == nil {
+			return func() {}, nil
+		}
+		it.wanted++
+		job := it.job
+		if job == nil {
+			return func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.leaveBe(it)
+			}, nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-job.done:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		s.mu.Lock()
+		if s.leaveBe(it); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// leaveBe says that one less waits for an item's job to end. The caller holds mu.
+func (s *Stage) leaveBe(it *item) {
+	if it.wanted--; !it.gone {
+		s.enqueue(it)
+	}
 }
 
 // leaveName forgets what is known of a name. The caller holds mu.

@@ -40,6 +40,7 @@ const (
 // leave writes alone.
 const (
 	Lost      Fault = "Lost"      // the request is carried out, then the connection is reset: the answer is lost
+	Late      Fault = "Late"      // the request is carried out, then there is silence before the answer for Rule.Wait
 	ErrorBody Fault = "ErrorBody" // 200 with an InternalError in the body for complete, copy and part-copy; 500 for others
 	Conflict  Fault = "Conflict"  // 409 ConditionalRequestConflict; complete loses its upload, as AWS has it
 	BitFlip   Fault = "BitFlip"   // one bit of the body of put and part changes on its way in
@@ -52,7 +53,7 @@ const (
 func WriteFaults() []Fault {
 	return []Fault{
 		SlowDown, InternalError, AccessDenied, ExpiredToken, InvalidAccessKeyID, Redirect, Garbage, Refuse, Truncate, Reset,
-		Stall, Delay, WrongETag, NoETag, Lost, ErrorBody, Conflict, BitFlip, WrongSum,
+		Stall, Delay, WrongETag, NoETag, Lost, Late, ErrorBody, Conflict, BitFlip, WrongSum,
 	}
 }
 
@@ -71,7 +72,7 @@ type Rule struct {
 	Share float64       // of the requests that match, by the server's seed; 0 means all
 	Times int           // how often at most; 0 means without end
 	Skip  int           // how many that match go by unharmed first
-	Wait  time.Duration // for Stall and Delay; 0 means 50 ms
+	Wait  time.Duration // for Stall, Delay and Late; 0 means 50 ms
 	Fault Fault
 }
 
@@ -155,6 +156,8 @@ func (f *firing) before(x *exchange) bool {
 		return true
 	case Lost:
 		x.w.lost = true
+	case Late:
+		x.w.late = func() { x.s.pause(x.r, f.wait) }
 	case Delay:
 		x.s.pause(x.r, f.wait)
 	default: // strikes later, when the answer is sent

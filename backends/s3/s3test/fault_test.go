@@ -21,7 +21,7 @@ import (
 
 // Each fault leaves behind what it says: a request carried out or not.
 func TestEveryWriteFaultStrikes(t *testing.T) {
-	done := []s3test.Fault{s3test.Truncate, s3test.Stall, s3test.Delay, s3test.WrongETag, s3test.NoETag, s3test.Lost, s3test.WrongSum}
+	done := []s3test.Fault{s3test.Truncate, s3test.Stall, s3test.Delay, s3test.Late, s3test.WrongETag, s3test.NoETag, s3test.Lost, s3test.WrongSum}
 	for _, fault := range s3test.WriteFaults() {
 		for _, op := range []string{s3test.OpPut, s3test.OpPart, s3test.OpComplete, s3test.OpCopy, s3test.OpDelete} {
 			t.Run(string(fault)+" "+op, func(t *testing.T) {
@@ -34,7 +34,7 @@ func TestEveryWriteFaultStrikes(t *testing.T) {
 				}
 				srv.Inject(s3test.Rule{Op: op, Fault: fault, Wait: time.Millisecond})
 				right, carried := write(t, srv, m, op)
-				harmless := fault == s3test.Stall || fault == s3test.Delay
+				harmless := fault == s3test.Stall || fault == s3test.Delay || fault == s3test.Late
 				switch {
 				case op == s3test.OpDelete && slices.Contains([]s3test.Fault{s3test.WrongETag, s3test.NoETag, s3test.WrongSum, s3test.BitFlip}, fault):
 					return // its answer has none of these

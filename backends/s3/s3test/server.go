@@ -247,11 +247,15 @@ func (s *Server) pause(r *http.Request, d time.Duration) {
 type countingWriter struct {
 	http.ResponseWriter
 	began func(status int)
-	lost  bool // nothing is sent
+	lost  bool   // nothing is sent
+	late  func() // waits before anything is sent, nil for not
 	n     int64
 }
 
 func (w *countingWriter) WriteHeader(status int) {
+	if w.late != nil {
+		w.late()
+	}
 	w.began(status)
 	if !w.lost {
 		w.ResponseWriter.WriteHeader(status)
