@@ -99,6 +99,9 @@ func parse(args []string, to io.Writer) (o options, err error) {
 	if *only != "" {
 		o.command += fmt.Sprintf(" --only '%s'", *only)
 	}
+	if o.noPeers {
+		o.command += " --no-peers"
+	}
 	o.only, err = regexp.Compile(*only)
 	return o, err
 }
