@@ -19,7 +19,6 @@ type splitter struct {
 	letters letters
 	segs    []*segment // in key order; those that are known to their end are left out
 	page    int        // keys that a full page has
-	from    string     // what is listed comes after it
 	pages   int        // that brought anything
 	lost    int        // keys that the last pages of segments would have had room for
 	flying  int        // requests under way
@@ -38,14 +37,15 @@ const (
 	leastRest     = 2  // pages that a segment must have left to be worth a cut
 )
 
-// segment is the keys in (at, hi], of those in (lo, hi] that it was made for.
+// segment is the keys in (at, hi].
 type segment struct {
-	lo, at, hi string  // hi is top where nobody knows where the keys end
-	last       stretch // the page that is nearest before at
-	rest       float64 // keys in (at, hi], guessed
-	open       bool    // nobody knows how far the keys go: rest is how far the next guess goes
-	asked      bool    // a request is under way
-	beyond     bool    // the request began behind all keys seen
+	at, hi string  // hi is top where nobody knows where the keys end
+	cut    bool    // at is where a segment was cut, and no key
+	last   stretch // the page that is nearest before at
+	rest   float64 // keys in (at, hi], guessed
+	open   bool    // nobody knows how far the keys go: rest is how far the next guess goes
+	asked  bool    // a request is under way
+	beyond bool    // the request began behind all keys seen
 }
 
 // stretch is the keys in (after, to].
@@ -56,7 +56,7 @@ type stretch struct {
 
 // newSplitter lists what comes after the key after. pages is how many pages of the range came before. flat tells that keys have slashes.
 func newSplitter(after string, pages int, flat bool) *splitter {
-	return &splitter{letters: letters{flat: flat, cycled: maxPlaces}, from: after, pages: pages, segs: []*segment{{lo: after, at: after, hi: top}}, highest: after}
+	return &splitter{letters: letters{flat: flat, cycled: maxPlaces}, pages: pages, segs: []*segment{{at: after, hi: top}}, highest: after}
 }
 
 // note takes in keys that were seen before.
@@ -118,7 +118,7 @@ func (s *splitter) split() *segment {
 	if best == nil {
 		return nil
 	}
-	right := &segment{lo: point, at: point, hi: best.hi, last: best.last}
+	right := &segment{at: point, cut: true, hi: best.hi, last: best.last}
 	best.hi = point
 	s.guess(best)
 	s.guess(right)
@@ -159,10 +159,10 @@ func (s *splitter) got(g *segment, p backends.Page, key func(backends.Entry) str
 		s.segs = slices.DeleteFunc(s.segs, func(have *segment) bool { return have == g })
 		return p
 	}
-	if g.at != g.lo || g.lo == s.from { // else it began somewhere between two keys
+	if !g.cut { // else the page began somewhere between two keys
 		g.last = stretch{g.at, p.Last, len(p.Entries)}
 	}
-	g.at = p.Last
+	g.at, g.cut = p.Last, false
 	s.guess(g)
 	return p
 }
