@@ -219,14 +219,6 @@ func (o *overlay) moveStaged(ctx context.Context, m move) error {
 	return nil
 }
 
-// key is the name of the object that something is stored as.
-func key(name string, k stage.Kind) string {
-	if k == stage.Link {
-		return name + stage.LinkSuffix
-	}
-	return name
-}
-
 // overwritten is what lies at the target under the new key and is to be replaced. A link in the place of a file, or the
 // other way round, is another key: the old object has to be deleted.
 func (o *overlay) overwritten(ctx context.Context, m move) (backends.Entry, error) {
@@ -237,7 +229,7 @@ func (o *overlay) overwritten(ctx context.Context, m move) (backends.Entry, erro
 	if m.over.staged {
 		e = m.over.info.Base
 	}
-	if e == (backends.Entry{}) || e.Name == key(m.new, m.from.kind) {
+	if e == (backends.Entry{}) || e.Name == stage.Object(m.new, m.from.kind) {
 		return e, nil
 	}
 	return backends.Entry{}, o.settled(ctx, m.over, o.removeStored(ctx, e))
@@ -310,7 +302,7 @@ func (o *overlay) copyStored(ctx context.Context, m move) (backends.Entry, error
 	}
 	a, _ := o.attrOf(m.from)
 	e, err := o.dst.Copy(ctx, m.from.e, backends.Upload{
-		Name: key(m.new, m.from.kind), Size: m.from.e.Size, Old: over, Meta: stage.Meta(a), Class: m.from.e.Class,
+		Name: stage.Object(m.new, m.from.kind), Size: m.from.e.Size, Old: over, Meta: stage.Meta(a), Class: m.from.e.Class,
 	})
 	if err != nil {
 		return e, fmt.Errorf("rename what is stored: %w", err)

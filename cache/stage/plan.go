@@ -73,9 +73,10 @@ func asLink(e backends.Entry) bool { return e.Link != "" || strings.HasSuffix(e.
 func replacesFile(j *Job) bool { return j.Base != (backends.Entry{}) && !j.Base.Dir && !asLink(j.Base) }
 
 // objectName is the name under which a job's object lies.
-func objectName(j *Job) string { return objectOf(j.Name, j.Kind) }
+func objectName(j *Job) string { return Object(j.Name, j.Kind) }
 
-func objectOf(name string, k Kind) string {
+// Object is the name of the object that something of a name and kind is stored as.
+func Object(name string, k Kind) string {
 	if k == Link {
 		return name + LinkSuffix
 	}

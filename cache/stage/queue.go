@@ -74,7 +74,7 @@ func (s *Stage) inTheWay(it *item) bool {
 		staged, _ := s.names.find(it.name)
 		return staged != nil // bytes and metadata go together
 	}
-	t := s.touches[objectOf(it.name, it.kind)]
+	t := s.touches[Object(it.name, it.kind)]
 	return t != nil && t.job != nil // its answer would list the version of before
 }
 
