@@ -155,16 +155,18 @@ func putWrongSum(t T, h Harness) {
 	}
 }
 
-// breaking is a body whose reader is cancelled when it reaches an offset.
-type breaking struct {
+// Breaking is a body whose reader is cancelled when it reaches an offset.
+type Breaking struct {
 	io.ReaderAt
-	at     int64
-	cancel func()
+
+	At     int64
+	Cancel func()
 }
 
-func (b breaking) ReadAt(p []byte, off int64) (int, error) {
-	if off+int64(len(p)) > b.at {
-		b.cancel()
+// ReadAt reads on, cancelled or not.
+func (b Breaking) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > b.At {
+		b.Cancel()
 	}
 	return b.ReaderAt.ReadAt(p, off)
 }
@@ -177,7 +179,7 @@ func putCancelled(t T, h Harness) {
 		u := Upload(name, body)
 		u.Checkpoint = func(state []byte) error { u.Resume = slices.Clone(state); return nil }
 		ctx, cancel := context.WithCancel(t.Context())
-		_, err := w.Put(ctx, u, breaking{bytes.NewReader(body), size * 2 / 3, cancel})
+		_, err := w.Put(ctx, u, Breaking{bytes.NewReader(body), size * 2 / 3, cancel})
 		cancel()
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%d bytes: %v, want what cancelled it", size, err)

@@ -194,15 +194,22 @@ func TestUnreadableBodyIsToldAsItIs(t *testing.T) {
 	}
 }
 
-// Over TLS the signature does not cover the body, whose checksum does: so small files are read from disk once.
-func TestBodyIsReadOnceOverTLS(t *testing.T) {
-	srv := s3test.New(s3test.Options{})
+// overTLS starts s3test as AWS is reached, with a bucket "study" and keys to all of it.
+func overTLS(t *testing.T, o s3test.Options) (*s3test.Server, Options) {
+	t.Helper()
+	srv := s3test.New(o)
 	h := httptest.NewTLSServer(srv)
 	t.Cleanup(func() { srv.Close(); h.Close() })
 	srv.CreateBucket("study")
 	srv.AddKey(s3test.AccessKey{ID: testID, Secret: testSecret})
-	o := options(h.URL)
-	o.Region, o.Transport = "us-east-1", h.Client().Transport
+	so := options(h.URL)
+	so.Region, so.Transport = "us-east-1", h.Client().Transport
+	return srv, so
+}
+
+// Over TLS the signature does not cover the body, whose checksum does: so small files are read from disk once.
+func TestBodyIsReadOnceOverTLS(t *testing.T) {
+	srv, o := overTLS(t, s3test.Options{})
 	knowing(&o)
 	s := open(t, o)
 	b := backendtest.Noise(300_000, 1)
@@ -225,34 +232,15 @@ func (c goesOn) RoundTrip(r *http.Request) (*http.Response, error) {
 // A file that is deleted while it is being sent is cancelled. The HTTP client, which hears of it at the same time, had the rest out before it
 // stopped where the machine was busy, and the file was in the bucket.
 func TestNothingIsSentBehindACancel(t *testing.T) {
-	srv := s3test.New(s3test.Options{})
-	h := httptest.NewTLSServer(srv)
-	t.Cleanup(func() { srv.Close(); h.Close() })
-	srv.CreateBucket("study")
-	srv.AddKey(s3test.AccessKey{ID: testID, Secret: testSecret})
-	o := options(h.URL)
-	o.Region, o.Transport = "us-east-1", goesOn{h.Client().Transport}
+	srv, o := overTLS(t, s3test.Options{})
 	knowing(&o)
+	o.Transport = goesOn{o.Transport}
 	ctx, cancel := context.WithCancel(t.Context())
 	b := backendtest.Noise(300_000, 1)
-	_, err := open(t, o).Put(ctx, backendtest.Upload("f", b), cancelling{bytes.NewReader(b), 200_000, cancel})
+	_, err := open(t, o).Put(ctx, backendtest.Upload("f", b), backendtest.Breaking{ReaderAt: bytes.NewReader(b), At: 200_000, Cancel: cancel})
 	if !errors.Is(err, context.Canceled) || stored(t, srv, "f") != nil {
 		t.Errorf("%v; %d bytes are in the bucket", err, len(stored(t, srv, "f")))
 	}
-}
-
-// cancelling is a body that cancels its upload when it is read up to an offset.
-type cancelling struct {
-	io.ReaderAt
-	at     int64
-	cancel func()
-}
-
-func (c cancelling) ReadAt(p []byte, off int64) (int, error) {
-	if off+int64(len(p)) > c.at {
-		c.cancel()
-	}
-	return c.ReaderAt.ReadAt(p, off)
 }
 
 // interrupt stops an upload in parts after its first parts, and returns it ready to be resumed.
@@ -431,13 +419,8 @@ func TestLargeCopyGoesInParts(t *testing.T) {
 // What reaches AWS goes over TLS, where the body is not signed.
 func TestWriterConformanceOverTLS(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
-		srv := s3test.New(s3test.Options{MinPart: testPart})
-		h := httptest.NewTLSServer(srv)
-		t.Cleanup(func() { srv.Close(); h.Close() })
-		srv.CreateBucket("study")
-		srv.AddKey(s3test.AccessKey{ID: testID, Secret: testSecret})
-		o := options(h.URL)
-		o.Region, o.Transport, o.Write = "us-east-1", h.Client().Transport, WriteOptions{Threshold: 50 * testPart, PartSize: testPart}
+		srv, o := overTLS(t, s3test.Options{MinPart: testPart})
+		o.Write = WriteOptions{Threshold: 50 * testPart, PartSize: testPart}
 		return backendtest.Harness{
 			Source: open(t, o), Odd: true, Writes: true, Sizes: []int64{40*testPart + 1, 51 * testPart}, // above 2 MiB the service is asked before the body goes out
 			Put:    func(key string, body []byte) { srv.Put("study", "v2/001/"+key, s3test.Bytes(body)) },
