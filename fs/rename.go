@@ -247,7 +247,8 @@ func (o *overlay) moveStored(ctx context.Context, m move) error {
 	e, err := o.copyHeld(ctx, m)
 	if err != nil {
 		letGo()
-		if errors.Is(err, backends.ErrChanged) && m.replaces && m.over.staged { // its upload may just have landed: mv failed with ESTALE
+		if !m.replaces || m.over.staged { // an upload there may just have landed: mv failed with ESTALE
+			m.over.name = m.new
 			return o.settled(ctx, m.over, err)
 		}
 		return o.settled(ctx, m.from, err)
@@ -283,8 +284,13 @@ func (o *overlay) holdOver(ctx context.Context, m *move) (letGo func(), err erro
 	return func() { f.Close() }, nil //nolint:errcheck // nothing was written to it
 }
 
-// copyHeld is copyStored while what is to be replaced is not uploaded.
+// copyHeld is copyStored while what is to be replaced is not uploaded, nor taken back.
 func (o *overlay) copyHeld(ctx context.Context, m move) (backends.Entry, error) {
+	free, err := o.stage.Still(ctx, stage.Object(m.new, m.from.kind))
+	if err != nil {
+		return backends.Entry{}, err
+	}
+	defer free()
 	letGo, err := o.holdOver(ctx, &m)
 	if err != nil {
 		return backends.Entry{}, err
@@ -311,13 +317,7 @@ func (o *overlay) copyStored(ctx context.Context, m move) (backends.Entry, error
 		return e, fmt.Errorf("rename what is stored: %w: the copy has %d bytes instead of %d", backends.ErrBadAnswer, e.Size, m.from.e.Size)
 	}
 	o.t.store.Put(e)
-	if !m.replaces || !m.over.staged {
-		return e, nil
-	}
-	if err := o.stage.Remove(ctx, m.new); err != nil && !errors.Is(err, backends.ErrNotExist) { // a link can be stored meanwhile
-		return e, err
-	}
-	return e, nil
+	return e, o.stage.Taken(ctx, m.new, m.from.kind)
 }
 
 // became tells the node of a stored file or link what it is now.

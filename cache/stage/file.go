@@ -198,7 +198,7 @@ func (s *Stage) idle(ctx context.Context, find func() *item, busy bool) (*item, 
 		case <-ctx.Done():
 		}
 		s.mu.Lock()
-		s.leaveBe(it)
+		s.leaveBe([]*item{it})
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -27,6 +27,7 @@ type Job struct {
 	Was       Remembered // what is known of Base
 	HasWas    bool
 
+	unsure  bool   // an earlier try ended without an answer: before another one somebody looks what became of it, and calls Try
 	tried   []sent // what may lie at the target of this try and of earlier ones
 	leaving bool   // somebody here was about to remove Base
 
@@ -106,12 +107,25 @@ func (j *Job) fill() {
 	if j.scrub != nil {
 		j.CRC64NVME = j.scrub.Sum
 	}
-	if !it.touch && !it.undo {
+	if j.unsure = it.maybe && !it.touch && !it.undo && it.kind != Dir; !j.unsure && !it.touch && !it.undo {
 		it.try(sent{it.info().Size, j.CRC64NVME}) // of a directory: its marker, which is empty
 	}
 	j.tried, j.leaving = it.tried, it.leaving
 	j.Info, j.Resume = it.info(), it.resume
 	j.Was, j.HasWas = j.s.memory.of(it.base)
+}
+
+// Try notes that the bytes are about to be sent, where that was not noted when the job was handed out: an earlier try had no answer. What was only
+// about to be sent must not count: of a name that files were renamed over all the time, eight such tries pushed out the one that had landed,
+// which was then taken for somebody else's.
+func (j *Job) Try() error {
+	s := j.s
+	s.mu.Lock()
+	j.it.try(sent{j.Size, j.CRC64NVME})
+	j.tried = j.it.tried
+	seq := s.journal.add(record{Kind: kindPut, ID: j.it.id, Item: j.it.record()})
+	s.mu.Unlock()
+	return s.journal.wait(seq, false)
 }
 
 func (s *Stage) refresh(j *Job, r *itemRecord, seq uint64) {

@@ -318,7 +318,8 @@ func (s *Stage) Leaving(id ID) error {
 	return s.journal.wait(seq, true)
 }
 
-// Rebase notes that the target has another thing under the name now than what was to be replaced.
+// Rebase notes that the target has another thing under the name now than what was to be replaced; if that is anything, no earlier try can land any
+// more.
 func (s *Stage) Rebase(id ID, base backends.Entry) error {
 	s.mu.Lock()
 	it := s.items[id]
@@ -327,6 +328,9 @@ func (s *Stage) Rebase(id ID, base backends.Entry) error {
 		return fmt.Errorf("rebase: %w", backends.ErrNotExist)
 	}
 	it.base, it.copied, it.resume, it.leaving, it.real = base, nil, nil, false, true
+	if base != (backends.Entry{}) {
+		it.answered()
+	}
 	seq := s.put(it)
 	s.mu.Unlock()
 	return s.journal.wait(seq, true)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"studyfs/backends"
@@ -201,23 +202,24 @@ func (s *Stage) Forget(e backends.Entry) error {
 	return s.journal.wait(seq, false)
 }
 
-// Still waits until the target has answered a request under way that replaces the metadata of an object, and sends no other until letGo is called.
-// Who deletes an object does so in between: the answer, that it is there, came late once, and showed a deleted file again.
+// Still waits until the target has answered a request under way that replaces the metadata of an object or takes back what an upload has left there,
+// and sends no other until letGo is called. Who deletes an object, or stores it without the stage, does so in between: the answer, that it is there,
+// came late once, and showed a deleted file again.
 func (s *Stage) Still(ctx context.Context, object string) (letGo func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		it := s.touches[object] // each time: what was changed on the way is another
-		if it == nil {
-			return func() {}, nil
+		held, job := s.beside(object), (*Job)(nil) // each time: what was changed on the way is another
+		for _, it := range held {
+			if it.wanted++; it.job != nil {
+				job = it.job
+			}
 		}
-		it.wanted++
-		job := it.job
 		if job == nil {
 			return func() {
 				s.mu.Lock()
 				defer s.mu.Unlock()
-				s.leaveBe(it)
+				s.leaveBe(held)
 			}, nil
 		}
 		s.mu.Unlock()
@@ -227,16 +229,38 @@ func (s *Stage) Still(ctx context.Context, object string) (letGo func(), err err
 			err = ctx.Err()
 		}
 		s.mu.Lock()
-		if s.leaveBe(it); err != nil {
+		if s.leaveBe(held); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// leaveBe says that one less waits for an item's job to end. The caller holds mu.
-func (s *Stage) leaveBe(it *item) {
-	if it.wanted--; !it.gone {
-		s.enqueue(it)
+// beside returns what is to be done to an object beside storing it. The caller holds mu.
+func (s *Stage) beside(object string) (all []*item) {
+	if t := s.touches[object]; t != nil {
+		all = append(all, t)
+	}
+	if u := s.undoOf(object); u != nil {
+		all = append(all, u)
+	}
+	return all
+}
+
+// undoOf returns what takes back an upload that may have landed as object. The caller holds mu.
+func (s *Stage) undoOf(object string) *item {
+	u := s.undos[strings.TrimSuffix(object, LinkSuffix)]
+	if u == nil || Object(u.name, u.kind) != object {
+		return nil
+	}
+	return u
+}
+
+// leaveBe says that one less waits for the jobs of items to end. The caller holds mu.
+func (s *Stage) leaveBe(held []*item) {
+	for _, it := range held {
+		if it.wanted--; !it.gone {
+			s.enqueue(it)
+		}
 	}
 }
 

@@ -292,7 +292,33 @@ func (s *Stage) lone(name string) *item {
 
 // Remove takes away the staged file or link, or the empty staged directory. What lies at the target under the name stays there: a caller
 // who may, deletes that first. Handles that are open go on working.
-func (s *Stage) Remove(ctx context.Context, name string) error {
+func (s *Stage) Remove(ctx context.Context, name string) error { return s.remove(ctx, name, "") }
+
+// Taken says that the caller, who keeps the object Still, has stored something under a name as a thing of that kind, in the place of what was known to
+// lie there. What is staged under the name goes away as with Remove, but no upload from before can land any more, so that none is taken back: of the
+// same bytes, what has just been stored was deleted, and until then not shown.
+func (s *Stage) Taken(ctx context.Context, name string, kind Kind) error {
+	object := Object(name, kind)
+	s.mu.Lock()
+	if u := s.undoOf(object); u != nil && u.job == nil {
+		s.discard(u)
+		seq := s.journal.add(record{Kind: kindDrop, ID: u.id})
+		delete(s.items, u.id)
+		s.mu.Unlock()
+		if err := s.journal.wait(seq, true); err != nil {
+			return err
+		}
+	} else {
+		s.mu.Unlock()
+	}
+	if err := s.remove(ctx, name, object); !errors.Is(err, backends.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// remove is Remove; taken is the object that somebody else has taken the place of.
+func (s *Stage) remove(ctx context.Context, name, taken string) error {
 	s.mu.Lock()
 	it, err := s.idle(ctx, func() *item { it, _ := s.names.find(name); return it }, true)
 	switch {
@@ -311,7 +337,9 @@ func (s *Stage) Remove(ctx context.Context, name string) error {
 		s.mu.Unlock()
 		return fmt.Errorf("remove: %w", err)
 	}
-	s.leaveUndo(it)
+	if Object(it.name, it.kind) != taken {
+		s.leaveUndo(it)
+	}
 	s.discard(it)
 	s.dirChanged(name, s.o.Now())
 	seq, durable := s.journal.add(record{Kind: kindDrop, ID: it.id}), it.sealed != nil

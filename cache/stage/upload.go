@@ -17,6 +17,9 @@ func (u *Uploader) do(ctx context.Context, j *Job) (e backends.Entry, local, err
 	if j.Undo {
 		return backends.Entry{Name: j.Name}, nil, u.undo(ctx, j)
 	}
+	if err := u.settle(ctx, j); err != nil {
+		return e, nil, err
+	}
 	act := decide(j)
 	if act == actAsk {
 		if act, err = u.ask(ctx, j); err != nil {
@@ -38,6 +41,27 @@ func (u *Uploader) do(ctx context.Context, j *Job) (e backends.Entry, local, err
 	case actPut, actLink, actAsk, actSkip:
 	}
 	return u.send(ctx, j)
+}
+
+// settle looks whether an earlier try that nobody has heard of has landed, before the next is made: a file that had its old bytes again was not sent,
+// since the target was believed to have them, and kept those of a try in between.
+func (u *Uploader) settle(ctx context.Context, j *Job) error {
+	if !j.unsure {
+		return nil
+	}
+	examiner, ok := u.o.Dst.(backends.Examiner)
+	if !ok {
+		return j.Try()
+	}
+	now, err := examiner.Examine(ctx, objectName(j))
+	switch {
+	case errors.Is(err, backends.ErrNotExist), errors.Is(err, backends.ErrPermission): // keys that may only write
+	case err != nil:
+		return err
+	case now.Entry.Version != replaced(j).Version && j.left(now):
+		return fmt.Errorf("upload: %w", backends.ErrChanged) // by us, as is found next
+	}
+	return j.Try()
 }
 
 // ask looks whether the target has the bytes already.
@@ -156,8 +180,7 @@ func (u *Uploader) put(ctx context.Context, j *Job, r io.ReaderAt) (backends.Ent
 // error: this cannot be told now. Nor is it a conflict that nothing is there any more where a removal from here was under way.
 func (u *Uploader) isOurs(ctx context.Context, j *Job) (bool, error) {
 	examiner, ok := u.o.Dst.(backends.Examiner)
-	known := j.known()
-	if !ok || j.Touch || len(known) == 0 && !j.leaving {
+	if !ok || j.Touch || len(j.known()) == 0 && !j.leaving {
 		return false, nil
 	}
 	now, err := examiner.Examine(ctx, objectName(j))
@@ -168,10 +191,15 @@ func (u *Uploader) isOurs(ctx context.Context, j *Job) (bool, error) {
 		return false, nil
 	case err != nil:
 		return false, err
-	case !now.HasCRC || !slices.Contains(known, sent{now.Entry.Size, now.CRC64NVME}):
+	case !j.left(now):
 		return false, nil
 	}
 	return u.o.Stage.Rebase(j.ID, now.Entry) == nil, nil
+}
+
+// left reports whether what lies at the target has a content that may be ours.
+func (j *Job) left(now backends.Stored) bool {
+	return now.HasCRC && slices.Contains(j.known(), sent{now.Entry.Size, now.CRC64NVME})
 }
 
 // known are the contents that may lie at the target and are ours.

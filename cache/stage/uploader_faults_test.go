@@ -281,7 +281,7 @@ func TestUploadThroughAnything(t *testing.T) {
 }
 
 // A file that replaces an older one goes out, and nobody hears that it has arrived: another is renamed over it, or it gets other bytes,
-// be it after a crash. That is no conflict with somebody else; the last bytes are stored.
+// be it after a crash. That is no conflict with somebody else; the last bytes are stored, also where they are those of before.
 func TestUploadThatLandedUnheardIsNoConflict(t *testing.T) {
 	for _, row := range []struct {
 		what    string
@@ -290,17 +290,28 @@ func TestUploadThatLandedUnheardIsNoConflict(t *testing.T) {
 	}{
 		{"renamed over", false, renameOver},
 		{"renamed over after a crash", true, renameOver},
-		{"written to after a crash", true, func(r *rig, _ backends.Entry) {
-			info, ok := r.Lookup("f")
-			if !ok {
-				r.t.Fatal("it is not staged any more")
+		{"renamed over again and again", true, func(r *rig, base backends.Entry) {
+			r.src.Before(func(op mem.Op) error { return onlyWrites(op, backends.ErrUnreachable) })
+			for i := range 2 * maxTried {
+				r.file("f.tmp", fmt.Sprint("never sent ", i))
+				r.must(r.Rename(r.t.Context(), "f.tmp", "f", base, false))
+				r.start(nil)
+				time.Sleep(time.Minute)
+				r.end()
 			}
-			f, err := r.OpenFile(r.t.Context(), info.ID, true)
+			r.src.Before(func(mem.Op) error { return nil })
+			renameOver(r, base)
+		}},
+		{"written to after a crash", true, func(r *rig, _ backends.Entry) { rewrite(r, "last") }},
+		{"given its old bytes and time again", false, func(r *rig, base backends.Entry) {
+			rewrite(r, "first")
+			was, ok := r.Remember(base)
+			info, staged := r.Lookup("f")
+			if !ok || !staged {
+				r.t.Fatal("nothing is known of it")
+			}
+			_, err := r.SetAttr(info.ID, func(a *Attr) { a.ModTime = was.Attr.ModTime })
 			r.must(err)
-			r.must(f.Truncate(0))
-			_, err = f.WriteAt([]byte("last"), 0)
-			r.must(err)
-			r.must(errors.Join(f.Flush(r.t.Context()), f.Close()))
 		}},
 	} {
 		t.Run(row.what, func(t *testing.T) {
@@ -329,14 +340,28 @@ func TestUploadThatLandedUnheardIsNoConflict(t *testing.T) {
 				}
 				row.succeed(r, base)
 				r.start(nil)
+				want := r.content("f")
 				r.settled()
-				r.holds("f", "last")
+				r.holds("f", want)
 				if n := len(r.Items()); n > 0 {
 					t.Errorf("%d are left: %+v", n, r.Items())
 				}
 			})
 		})
 	}
+}
+
+func rewrite(r *rig, text string) {
+	info, ok := r.Lookup("f")
+	if !ok {
+		r.t.Fatal("it is not staged any more")
+	}
+	f, err := r.OpenFile(r.t.Context(), info.ID, true)
+	r.must(err)
+	r.must(f.Truncate(0))
+	_, err = f.WriteAt([]byte(text), 0)
+	r.must(err)
+	r.must(errors.Join(f.Flush(r.t.Context()), f.Close()))
 }
 
 func renameOver(r *rig, base backends.Entry) {

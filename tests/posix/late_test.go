@@ -74,3 +74,50 @@ func TestLateMetadataShowNothingOld(t *testing.T) {
 		heal()
 	}
 }
+
+// A file is being stored as somebody renames an older file to its name, or gives it another name and then renames the older file to the one that has
+// become free. Whether that upload landed was not known, so it was taken back; where both had the same bytes, it was the older file that was deleted,
+// the only one of its name, and where they had one length it was not shown for some time.
+func TestUploadThatIsTakenBackSparesWhatHasItsName(t *testing.T) {
+	harness.NeedWrites(t)
+	srv, url := harness.Strict(t, "", s3test.Options{})
+	e := harness.New(t)
+	e.Profile("lab")
+	dir := e.Mount(harness.Writable(url, "--quiet", "50ms", "--delete")...)
+	const text = "the same bytes"
+	for name, free := range map[string]func(path string) error{
+		"over": func(string) error { return nil },
+		"free": func(path string) error { return os.Rename(path, path+"2") },
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path+".old", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		e.Settle(dir)
+		before := srv.Count(s3test.OpPut)
+		heal := srv.Inject(s3test.Rule{Op: s3test.OpPut, Fault: s3test.Delay, Wait: 500 * time.Millisecond, Times: 1})
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(20 * time.Second); srv.Count(s3test.OpPut) == before; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: the file is not sent", name)
+			}
+		}
+		if err := errors.Join(free(path), os.Rename(path+".old", path)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for range 10 {
+			if b, err := os.ReadFile(path); err != nil || string(b) != text {
+				t.Errorf("%s: %q, %v", name, b, err)
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		e.Settle(dir)
+		if _, there := srv.Object("study", name); !there {
+			t.Errorf("%s is lost; there are %q", name, srv.Keys("study"))
+		}
+		heal()
+	}
+}
