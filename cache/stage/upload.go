@@ -194,6 +194,7 @@ func (u *Uploader) isOurs(ctx context.Context, j *Job) (bool, error) {
 	case !j.left(now):
 		return false, nil
 	}
+	u.o.Listed(now.Entry) // nobody else says so if it turns out to be all there is to store: the file was not shown any more
 	return u.o.Stage.Rebase(j.ID, now.Entry) == nil, nil
 }
 
@@ -247,6 +248,7 @@ func (u *Uploader) undo(ctx context.Context, j *Job) error {
 		return nil
 	}
 	if !j.Settle(now.Entry) {
+		u.o.Listed(now.Entry)
 		return nil
 	}
 	if err := u.o.Dst.Remove(ctx, now.Entry); err != nil && !errors.Is(err, backends.ErrChanged) {

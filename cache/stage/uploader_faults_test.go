@@ -288,6 +288,7 @@ func TestUploadThatLandedUnheardIsNoConflict(t *testing.T) {
 		crash   bool
 		succeed func(r *rig, base backends.Entry)
 	}{
+		{"left alone", false, func(*rig, backends.Entry) {}},
 		{"renamed over", false, renameOver},
 		{"renamed over after a crash", true, renameOver},
 		{"renamed over again and again", true, func(r *rig, base backends.Entry) {
@@ -339,10 +340,14 @@ func TestUploadThatLandedUnheardIsNoConflict(t *testing.T) {
 					r.bench = r.crash()
 				}
 				row.succeed(r, base)
-				r.start(nil)
+				listed := base
+				r.start(func(o *UploaderOptions) { o.Listed = func(e backends.Entry) { listed = e } })
 				want := r.content("f")
 				r.settled()
 				r.holds("f", want)
+				if listed.Version != r.entry("f").Version {
+					t.Error("it is not listed as what is stored")
+				}
 				if n := len(r.Items()); n > 0 {
 					t.Errorf("%d are left: %+v", n, r.Items())
 				}
