@@ -84,18 +84,23 @@ func TestUploadThatIsTakenBackSparesWhatHasItsName(t *testing.T) {
 	e := harness.New(t)
 	e.Profile("lab")
 	dir := e.Mount(harness.Writable(url, "--quiet", "50ms", "--delete")...)
-	const text = "the same bytes"
-	for name, free := range map[string]func(path string) error{
-		"over": func(string) error { return nil },
-		"free": func(path string) error { return os.Rename(path, path+"2") },
+	for name, c := range map[string]struct {
+		fault s3test.Fault
+		free  func(path string) error
+	}{
+		"over":             {s3test.Delay, func(string) error { return nil }},
+		"over what landed": {s3test.Late, func(string) error { return nil }},
+		"free":             {s3test.Delay, func(path string) error { return os.Rename(path, path+"2") }},
+		"free of it":       {s3test.Late, func(path string) error { return os.Rename(path, path+"2") }},
 	} {
+		const text = "the same bytes"
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path+".old", []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		e.Settle(dir)
 		before := srv.Count(s3test.OpPut)
-		heal := srv.Inject(s3test.Rule{Op: s3test.OpPut, Fault: s3test.Delay, Wait: 500 * time.Millisecond, Times: 1})
+		heal := srv.Inject(s3test.Rule{Op: s3test.OpPut, Fault: c.fault, Wait: 500 * time.Millisecond, Times: 1})
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +109,7 @@ func TestUploadThatIsTakenBackSparesWhatHasItsName(t *testing.T) {
 				t.Fatalf("%s: the file is not sent", name)
 			}
 		}
-		if err := errors.Join(free(path), os.Rename(path+".old", path)); err != nil {
+		if err := errors.Join(c.free(path), os.Rename(path+".old", path)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		for range 10 {
