@@ -104,7 +104,8 @@ function sure(title, text, yes) {
   return new Promise((answer) => {
     byId("sure-yes").onclick = () => box.close("yes");
     byId("sure-no").onclick = () => box.close("no");
-    box.onclose = () => answer(box.returnValue === "yes");
+    // That a box was closed is told later than a quick hand opens it again: the yes to the second question was then taken for no.
+    box.onclose = () => box.open || answer(box.returnValue === "yes");
     box.returnValue = "no"; // what Escape means
     box.showModal();
     byId("sure-no").focus();
