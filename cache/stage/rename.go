@@ -299,22 +299,26 @@ func (s *Stage) Remove(ctx context.Context, name string) error { return s.remove
 // same bytes, what has just been stored was deleted, and until then not shown.
 func (s *Stage) Taken(ctx context.Context, name string, kind Kind) error {
 	object := Object(name, kind)
-	s.mu.Lock()
-	if u := s.undoOf(object); u != nil && u.job == nil {
-		s.discard(u)
-		seq := s.journal.add(record{Kind: kindDrop, ID: u.id})
-		delete(s.items, u.id)
-		s.mu.Unlock()
-		if err := s.journal.wait(seq, true); err != nil {
-			return err
-		}
-	} else {
-		s.mu.Unlock()
+	if err := s.journal.wait(s.dropUndo(object), true); err != nil { // or it would be done after a crash of the machine
+		return err
 	}
 	if err := s.remove(ctx, name, object); !errors.Is(err, backends.ErrNotExist) {
 		return err
 	}
 	return nil
+}
+
+// dropUndo gives up what would take back an upload that may have landed as object. It returns the number of the record, 0 if there is nothing.
+func (s *Stage) dropUndo(object string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.undoOf(object)
+	if u == nil || u.job != nil {
+		return 0
+	}
+	s.discard(u)
+	delete(s.items, u.id)
+	return s.journal.add(record{Kind: kindDrop, ID: u.id})
 }
 
 // remove is Remove; taken is the object that somebody else has taken the place of.
