@@ -24,10 +24,9 @@ func (f *File) ID() ID { return f.it.id }
 
 // Info is a snapshot with the size as it is now. It works for what was renamed, removed or stored meanwhile, too.
 func (f *File) Info() Info {
-	l, err := f.f.look()
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
-	if err == nil {
+	if l, err := f.f.look(); err == nil {
 		f.s.saw(f.it, l)
 	}
 	return f.it.info()
@@ -106,8 +105,8 @@ func (f *File) Close() error {
 
 func (f *File) close() error {
 	s, it := f.s, f.it
-	l, lookErr := f.f.look()
 	s.mu.Lock()
+	l, lookErr := f.f.look() // not before: the kernel lets go of a file after close has returned, and an older size was shown of one that was saved again
 	if lookErr == nil {
 		s.saw(it, l)
 	}

@@ -11,11 +11,12 @@ import (
 func (s *Stage) seal(it *item, f *blob) error {
 	it.sealing.Lock()
 	defer it.sealing.Unlock()
+	s.mu.Lock()
 	l, err := f.look()
 	if err != nil {
+		s.mu.Unlock()
 		return err
 	}
-	s.mu.Lock()
 	s.saw(it, l)
 	switch {
 	case it.gone: // removed while open: there is nothing to be found again

@@ -209,7 +209,7 @@ func (p *player) theirsRead(o Op, c *contest) {
 	case err != nil:
 		p.fail("%v: %v", o, err)
 	case c.doubt != nil:
-		c.learn(got)
+		c.learn(got, all)
 	case c.mine != nil && bytes.Equal(got, c.mine):
 	case c.mine != nil:
 		p.notMine(o, c, all, got)
@@ -236,9 +236,10 @@ func (p *player) notMine(o Op, c *contest, all []version, got []byte) {
 	p.fail("%v: %s instead of %s", o, brief(got), brief(c.mine))
 }
 
-// learn ends the doubt that a kill has left.
-func (c *contest) learn(got []byte) {
-	if slices.ContainsFunc(c.doubt, func(b []byte) bool { return b != nil && bytes.Equal(b, got) }) {
+// learn ends the doubt that a kill has left. What others have stored is not ours, though it was to be appended to: they may remove it.
+func (c *contest) learn(got []byte, all []version) {
+	theirs := slices.ContainsFunc(all, func(v version) bool { return v.there && !v.ours && bytes.Equal(v.body, got) })
+	if !theirs && slices.ContainsFunc(c.doubt, func(b []byte) bool { return b != nil && bytes.Equal(b, got) }) {
 		c.mine = got
 	} else {
 		c.mine = nil

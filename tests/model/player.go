@@ -299,21 +299,33 @@ func (p *player) announce(o Op, after *tree) {
 }
 
 // outcomes are what may have become of a call that nobody heard the end of: it was not done, or it was. What was stored is renamed by a
-// copy and a removal: both names may be there.
+// copy and a removal: both names may be there. What stands for an empty directory at the server is removed there before another takes its name.
 func (p *player) outcomes(o Op, after *tree) []*tree {
 	all := []*tree{p.t, after}
 	_, _, n, err := p.t.walk(o.A)
 	if o.Do == "rename" && err == nil && n != nil {
-		both := after.clone()
-		if dir, base, now, err := both.walk(o.A); err == nil && now == nil {
-			_, _, moved, _ := both.walk(o.B)
-			dir.kids[base] = moved
-			copied := *moved
-			dir.kids[base] = &copied
-			all = append(all, both)
+		if _, _, over, err := p.t.walk(o.B); err == nil && over != nil && over != n && n.kind == directory && over.kind == directory && len(over.kids) == 0 {
+			between := p.t.clone()
+			between.remove(o.B)
+			all = append(all, between)
 		}
+		all = append(all, left(o, after, n.mode), left(o, after, 0))
 	}
-	return all
+	return slices.DeleteFunc(all, func(t *tree) bool { return t == nil })
+}
+
+// left is after a rename whose old name is still there; what was known of that alone, as a mode that was never stored, may be forgotten.
+func left(o Op, after *tree, mode uint32) *tree {
+	both := after.clone()
+	dir, base, now, err := both.walk(o.A)
+	if err != nil || now != nil {
+		return nil
+	}
+	_, _, moved, _ := both.walk(o.B)
+	copied := *moved
+	copied.mode = mode
+	dir.kids[base] = &copied
+	return both
 }
 
 // interrupted notes what may have become of the call that the kill came into.
