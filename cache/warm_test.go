@@ -55,7 +55,9 @@ func TestFetchEndsWithItsContextAndWithErrors(t *testing.T) {
 	if err := s.Fetch(ctx, e); !errors.Is(err, context.Canceled) && !errors.Is(err, backends.ErrBusy) {
 		t.Errorf("got %v", err)
 	}
+	src.mu.Lock() // requests of the fetch that was cancelled may still begin
 	src.onGet = nil
+	src.mu.Unlock()
 	src.put("d/a", 2, 40<<20)
 	if err := s.Fetch(t.Context(), e); !errors.Is(err, backends.ErrChanged) {
 		t.Errorf("replaced: %v", err)
