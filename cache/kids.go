@@ -59,6 +59,12 @@ func (l kidList) find(i int) (page, at int) {
 	return page, i - l.pages[page].start
 }
 
+// keyAt returns the key of kid i, and whether it is a directory.
+func (l kidList) keyAt(i int) (key string, dir bool) {
+	p, at := l.find(i)
+	return l.pages[p].key(at), l.pages[p].dir(at)
+}
+
 func (l kidList) at(i int) kid {
 	p, at := l.find(i)
 	return l.pages[p].kid(at)

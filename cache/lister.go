@@ -31,6 +31,7 @@ type listerOptions struct {
 	removed    func([]backends.Entry)
 	timeout    time.Duration // of one request
 	maxEntries int
+	noAhead    bool // nothing is listed before it is asked for
 }
 
 // lister answers names and directories from the index, and asks the source for what is unknown or too old. It is safe for
@@ -44,6 +45,8 @@ type lister struct {
 	work   sync.WaitGroup // requests and the background loop
 	wake   chan struct{}  // something is to be revalidated
 
+	strolls *strolls
+
 	saving sync.Mutex // held for changing what lies on disk; taken before mu
 
 	mu     sync.Mutex // guards all below; no I/O under it
@@ -51,7 +54,7 @@ type lister struct {
 	edits  edits
 	calls  map[string]*call     // requests under way, by the directory that wants them
 	big    map[string]bool      // directories whose first child alone fills a page: their children are listed with a delimiter
-	edge   string               // the key that the last flat page ended with; "" if with the last one
+	edges  []stretch            // the last flat pages that were full, newest last
 	failed map[string]time.Time // directories whose last request failed while stale knowledge served
 	todo   map[string]bool      // directories to revalidate
 	served time.Time            // age of the oldest listing served last
@@ -71,6 +74,7 @@ func newLister(src backends.Source, o listerOptions) (*lister, error) {
 		calls: map[string]*call{}, big: map[string]bool{}, failed: map[string]time.Time{}, todo: map[string]bool{},
 		edits: newEdits(), onDisk: true,
 	}
+	l.strolls = newStrolls(l, o.noAhead)
 	l.ctx, l.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // ends with close; no caller's context lives as long
 	l.work.Add(1)
 	go l.background()

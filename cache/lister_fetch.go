@@ -25,8 +25,8 @@ func (l *lister) walkPage(ctx context.Context, dir, after string) error {
 		return err
 	}
 	l.take(dir, func(now time.Time) diff {
-		if l.edge = ""; page.More {
-			l.edge = page.Last
+		if page.More {
+			l.edges = append(l.edges[max(0, len(l.edges)+1-maxEdges):], stretch{after: after, to: page.Last})
 		}
 		return l.index.applyWalk(after, l.edits.amend(page, after, since, asItIs), now, l.expired)
 	})
@@ -113,7 +113,7 @@ func (l *lister) fetchDir(ctx context.Context, dir string) error {
 }
 
 // flatFrom returns the key after which a flat page is asked for in order to list dir, of which all before the child key after is known; not ok:
-// none is. Where the last one ended among the children of dir, and was not filled by the first of them, the next goes on from there: it most likely
+// none is. Where one ended among the children of dir, and was not filled by the first of them, the next goes on from there: it most likely
 // has the rest of dir, and what a walk comes to then. Each page of a tree of small folders was followed by two others before, one for each directory
 // that it had only the beginning of.
 func (l *lister) flatFrom(dir, after string) (start string, ok bool) {
@@ -129,9 +129,31 @@ func (l *lister) flatFrom(dir, after string) (start string, ok bool) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	rest, within := strings.CutPrefix(l.edge, prefix)
+	edge := edgeIn(l.edges, prefix, after)
 	d := l.index.dirs[dir]
-	return l.edge, within && rest >= after && d != nil && d.kids.len() > 1
+	return edge.to, edge.to != "" && d != nil && (edge.after < prefix || d.kids.len() > 1)
+}
+
+// maxEdges is how many flat pages can be gone on from: of all who go through trees at the same time, and of what is listed ahead of them.
+const maxEdges = 64
+
+// edgeIn returns that of some pages which ended last in the first child, of those from after on, in which one ended; none if none did.
+func edgeIn(pages []stretch, prefix, after string) (best stretch) {
+	first := top
+	for _, page := range pages {
+		rest, within := strings.CutPrefix(page.to, prefix)
+		if !within || rest < after {
+			continue
+		}
+		child := rest
+		if i := strings.IndexByte(rest, '/'); i >= 0 {
+			child = rest[:i+1]
+		}
+		if child < first || child == first && page.to > best.to {
+			first, best = child, page
+		}
+	}
+	return best
 }
 
 // listOn lists the children of dir after the child key after, one page after the other.

@@ -134,7 +134,7 @@ func (s *Store) openListings(src backends.Source) (err error) {
 	}
 	s.lister, err = newLister(src, listerOptions{
 		ttl: s.o.TTL, now: s.cache.now, log: s.log, file: s.home.path("listing"), codec: s.codec,
-		changed: s.o.Changed, removed: s.dropAll, timeout: s.o.Timeout,
+		changed: s.o.Changed, removed: s.dropAll, timeout: s.o.Timeout, noAhead: s.o.Files < 0,
 	})
 	s.lists = s.lister
 	return err
@@ -311,6 +311,9 @@ func (s *Store) SetFiles(n int) {
 		n = defaultFiles
 	}
 	s.across.limit(n)
+	if s.lister != nil {
+		s.lister.strolls.turn(n < 0)
+	}
 }
 
 // SetBandwidth changes SourceOptions.Bandwidth. It holds from the next 32 KiB on, and is safe for concurrent use.

@@ -41,6 +41,16 @@ func (s *Stream) More(ctx context.Context, i int) (int, error) {
 	}
 }
 
+// pages is how many were asked for in order to list the directory, so far, with one that is under way if it is the first.
+func (s *Stream) pages() int {
+	if s.call == nil {
+		return 0
+	}
+	s.l.mu.Lock()
+	defer s.l.mu.Unlock()
+	return max(1, s.call.pages)
+}
+
 // whole waits until all entries are there.
 func (s *Stream) whole(ctx context.Context) error {
 	for {
@@ -213,6 +223,42 @@ func (l *lister) share(ctx context.Context, dir string, fetch func(context.Conte
 
 // open returns what is known of the children of dir; where that is not all, the rest is asked for, once for all who want it.
 func (l *lister) open(ctx context.Context, dir string) (*Stream, error) {
+	err := l.strolls.wait(ctx, dir)
+	var s *Stream
+	if err == nil {
+		s, err = l.openNow(ctx, dir)
+	}
+	if err != nil {
+		return l.outdated(dir, err)
+	}
+	l.strolls.opened(dir, s.pages()) //nolint:contextcheck // legs go on, on the lister's
+	return s, nil
+}
+
+// knows reports whether all children of dir are known, and believed.
+func (l *lister) knows(dir string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.believed(dir) {
+		return false
+	}
+	_, whole, _ := l.index.children(dir)
+	return whole
+}
+
+// ensure lists dir, if it is not known, and returns how many pages that took.
+func (l *lister) ensure(ctx context.Context, dir string) (pages int, err error) {
+	s, err := l.openNow(ctx, dir)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	err = s.whole(ctx)
+	return s.pages(), err
+}
+
+// openNow is open of a directory that is not about to be listed ahead. What was known before is no answer.
+func (l *lister) openNow(ctx context.Context, dir string) (*Stream, error) {
 	for {
 		l.mu.Lock()
 		if l.believed(dir) {
@@ -231,7 +277,7 @@ func (l *lister) open(ctx context.Context, dir string) (*Stream, error) {
 		}
 		s.Close()
 		if err != nil {
-			return l.outdated(dir, err)
+			return nil, err
 		}
 	}
 }

@@ -46,7 +46,7 @@ type config struct {
 		Secret string `toml:"secret" flag:"no" help:"what deid makes codes of: file:PATH, keyring:NAME or cmd:COMMAND (default: deid.secret beside this file)"`
 	} `toml:"deid"`
 	Memory        byteSize `toml:"memory" help:"the most memory for data on its way, all sources together"`
-	ReadAhead     int      `toml:"read-ahead-files" help:"how many small files to fetch ahead of somebody who reads a folder in order; 0: none"`
+	ReadAhead     int      `toml:"read-ahead-files" help:"how many small files to fetch ahead of somebody who reads a folder in order; 0: none, nor folders of who goes through a tree"`
 	ReadOnly      bool     `toml:"read-only" help:"never write to a source"`
 	AllowOther    bool     `toml:"allow-other" help:"let other users of this machine read the mount"`
 	NoPassthrough bool     `toml:"no-passthrough" help:"do not hand complete files to the kernel"`
