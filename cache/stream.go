@@ -246,15 +246,26 @@ func (l *lister) knows(dir string) bool {
 	return whole
 }
 
-// ensure lists dir, if it is not known, and returns how many pages that took.
-func (l *lister) ensure(ctx context.Context, dir string) (pages int, err error) {
+// errLarge says that a directory is too large to be listed ahead.
+var errLarge = errors.New("a large directory")
+
+// ensure lists dir, if it is not known and has no more than most pages, and returns how many it took.
+func (l *lister) ensure(ctx context.Context, dir string, most int) (pages int, err error) {
 	s, err := l.openNow(ctx, dir)
 	if err != nil {
 		return 0, err
 	}
 	defer s.Close()
-	err = s.whole(ctx)
-	return s.pages(), err
+	for n, have := -1, s.Len(); have > n; pages = s.pages() {
+		if pages > most {
+			return pages, errLarge
+		}
+		n = have
+		if have, err = s.More(ctx, n); err != nil {
+			return pages, err
+		}
+	}
+	return pages, nil
 }
 
 // openNow is open of a directory that is not about to be listed ahead. What was known before is no answer.

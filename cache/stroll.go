@@ -48,6 +48,7 @@ const (
 	strollOrder = 3 // directories in order, before any is listed ahead
 	legPages    = 4 // a leg is as long as so many pages, most likely: where it meets the next one, half a page comes twice
 	longestLeg  = 256
+	tooLarge    = 16   // pages of a directory that is not listed ahead, or no further: those behind it wait
 	mostLegs    = 4    // at once
 	passedOver  = 3    // so many directories left out are still in order
 	lookedAt    = 4096 // children of which most can be files
@@ -174,6 +175,9 @@ func firstBehind(kids kidList, key string) int {
 
 // plan returns the legs to send now, so that as many directories are ahead as were opened in order, twice. It notes that they are.
 func (t *stroll) plan(kids kidList, n int) (legs [][]string) {
+	if t.pages > tooLarge*t.met {
+		return nil
+	}
 	each := t.each()
 	far := min(2*t.run, each*mostLegs)
 	ahead := 0
@@ -224,7 +228,7 @@ func (x *strolls) walk(ctx context.Context, t *stroll, g *leg) {
 	var err error
 	for i := 0; i < len(g.keys) && err == nil; i++ {
 		var pages int
-		pages, err = x.l.ensure(ctx, backends.Join(t.parent, strings.TrimSuffix(g.keys[i], "/")))
+		pages, err = x.l.ensure(ctx, backends.Join(t.parent, strings.TrimSuffix(g.keys[i], "/")), tooLarge)
 		x.mu.Lock()
 		t.met, t.pages = t.met+1, t.pages+pages
 		g.at, g.err = g.at+1, err

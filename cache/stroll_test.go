@@ -241,6 +241,40 @@ func TestStrollsThatEndCostLittle(t *testing.T) {
 	}
 }
 
+// One folder of a study has 300,000 files, the others a few hundred. Whoever passes it over does not wait until all of it is listed, nor is it for nobody.
+func TestLargeFolderIsNotListedAhead(t *testing.T) {
+	var keys []string
+	for i := range 40 {
+		for n := range 600 {
+			keys = append(keys, fmt.Sprintf("sub-%02d/%03d.csv", i, n))
+		}
+	}
+	for i := range 300_000 {
+		keys = append(keys, fmt.Sprintf("sub-12/raw-%06d.csv", i))
+	}
+	synctest.Test(t, func(t *testing.T) {
+		src := newFar(1000, 100*time.Millisecond, keys...)
+		l, _ := testLister(t, src, "", listerOptions{})
+		defer l.close(t.Context())
+		_, err := l.list(t.Context(), "")
+		check(t, err)
+		for i := range 40 {
+			if i == 12 {
+				continue
+			}
+			began := time.Now()
+			got, err := l.list(t.Context(), fmt.Sprintf("sub-%02d", i))
+			if took := time.Since(began); err != nil || len(got) != 600 || took > 2*time.Second {
+				t.Errorf("sub-%02d: %d files, %v, after %v", i, len(got), err, took)
+			}
+		}
+		synctest.Wait()
+		if n := src.count(); n > 100 {
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
 // The server cannot be reached any more while somebody goes through a tree: he hears of it once, not after the time of each request that was on its way.
 func TestOutageOfAStrollIsHeardOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
