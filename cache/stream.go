@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"studyfs/backends"
@@ -52,14 +53,23 @@ func (s *Stream) pages() int {
 }
 
 // whole waits until all entries are there.
-func (s *Stream) whole(ctx context.Context) error {
+func (s *Stream) whole(ctx context.Context) error { return s.within(ctx, math.MaxInt) }
+
+// within is whole of a directory that takes no more than most pages; errLarge: it has more.
+func (s *Stream) within(ctx context.Context, most int) error {
 	for {
 		n := s.Len()
 		if have, err := s.More(ctx, n); err != nil || have <= n {
 			return err
 		}
+		if s.pages() > most {
+			return errLarge
+		}
 	}
 }
+
+// errLarge says that a directory is too large to be listed ahead.
+var errLarge = errors.New("a large directory")
 
 // Close says that nobody reads on. What nobody waits for any more is asked for no longer.
 func (s *Stream) Close() {
@@ -239,15 +249,17 @@ func (l *lister) open(ctx context.Context, dir string) (*Stream, error) {
 func (l *lister) knows(dir string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.believed(dir) {
-		return false
-	}
-	_, whole, _ := l.index.children(dir)
-	return whole
+	return l.known(dir) != nil
 }
 
-// errLarge says that a directory is too large to be listed ahead.
-var errLarge = errors.New("a large directory")
+// known returns the children of dir, where all are known and believed, else nil. The caller holds mu.
+func (l *lister) known(dir string) *Listing {
+	if !l.believed(dir) {
+		return nil
+	}
+	all, _, _ := l.index.children(dir)
+	return all
+}
 
 // ensure lists dir, if it is not known and has no more than most pages, and returns how many it took.
 func (l *lister) ensure(ctx context.Context, dir string, most int) (pages int, err error) {
@@ -256,27 +268,17 @@ func (l *lister) ensure(ctx context.Context, dir string, most int) (pages int, e
 		return 0, err
 	}
 	defer s.Close()
-	for n, have := -1, s.Len(); have > n; pages = s.pages() {
-		if pages > most {
-			return pages, errLarge
-		}
-		n = have
-		if have, err = s.More(ctx, n); err != nil {
-			return pages, err
-		}
-	}
-	return pages, nil
+	err = s.within(ctx, most)
+	return s.pages(), err
 }
 
 // openNow is open of a directory that is not about to be listed ahead. What was known before is no answer.
 func (l *lister) openNow(ctx context.Context, dir string) (*Stream, error) {
 	for {
 		l.mu.Lock()
-		if l.believed(dir) {
-			if all, whole, _ := l.index.children(dir); whole {
-				l.mu.Unlock()
-				return &Stream{Listing: all}, nil
-			}
+		if all := l.known(dir); all != nil {
+			l.mu.Unlock()
+			return &Stream{Listing: all}, nil
 		}
 		s := l.join(dir) //nolint:contextcheck // as in share
 		l.mu.Unlock()

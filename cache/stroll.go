@@ -39,24 +39,22 @@ type stroll struct {
 type leg struct {
 	keys []string      // child keys
 	at   int           // so many of them are done with
-	step chan struct{} // closed when at has moved, or err is set, or at the end
-	err  error         // what ended it
+	step chan struct{} // closed when at has moved
+	err  error         // what ended it before its last directory, or with that
 }
 
 const (
-	maxStrolls  = 64
 	strollOrder = 3 // directories in order, before any is listed ahead
 	legPages    = 4 // a leg is as long as so many pages, most likely: where it meets the next one, half a page comes twice
 	longestLeg  = 256
 	tooLarge    = 16   // pages of a directory that is not listed ahead, or no further: those behind it wait
 	mostLegs    = 4    // at once
-	passedOver  = 3    // so many directories left out are still in order
 	lookedAt    = 4096 // children of which most can be files
 )
 
 func newStrolls(l *lister, off bool) *strolls {
 	// The only error there is concerns a size below 1.
-	byParent, _ := simplelru.NewLRU(maxStrolls, func(_ string, t *stroll) { t.end() })
+	byParent, _ := simplelru.NewLRU(maxFollowed, func(_ string, t *stroll) { t.end() })
 	return &strolls{l: l, off: off, byParent: byParent}
 }
 
@@ -113,7 +111,7 @@ func (x *strolls) follow(parent string) *stroll {
 	if here != above {
 		return t
 	}
-	if kids, _, _ := x.l.beginning(here); from < to && stepsTo(kids, from+"/", to+"/") <= passedOver {
+	if kids, _, _ := x.l.beginning(here); from < to && stepsTo(kids, from+"/", to+"/", farOff) <= farOff {
 		t.run, t.met, t.pages = was.run, was.met, was.pages
 	}
 	return t
@@ -124,15 +122,17 @@ func (t *stroll) note(kids kidList, key string, pages int) {
 	t.met, t.pages = t.met+1, t.pages+pages
 	was := t.last
 	t.last = key
-	switch steps := stepsTo(kids, was, key); {
+	switch steps := stepsTo(kids, was, key, farOff); {
 	case was == "":
 		t.run++
-	case key <= was && stepsTo(kids, key, was) <= passedOver: // several share the work
+	case key <= was && stepsTo(kids, key, was, farOff) <= farOff: // several share the work
 		t.last = was
-	case steps > passedOver, key <= was:
+	case steps > farOff, key <= was:
+		t.end()
 		t.anew(key)
 	case pages > 0 && key <= t.ahead: // listed ahead, and no longer believed
 		t.early = min(t.early+1, 16)
+		t.end()
 		t.anew(key)
 	default:
 		t.run++
@@ -140,16 +140,15 @@ func (t *stroll) note(kids kidList, key string, pages int) {
 	t.ahead = max(t.ahead, t.last)
 }
 
-// anew forgets the way so far, and what is on its way for it.
+// anew forgets the way so far.
 func (t *stroll) anew(key string) {
-	t.end()
 	t.last, t.ahead, t.run, t.met, t.pages = key, key, 1, 1, 1
 }
 
-// stepsTo is how many directories lie in (from, to], but no more than one more than may be passed over; 0 where to is not behind from.
-func stepsTo(kids kidList, from, to string) (n int) {
-	first := firstBehind(kids, from)
-	for i := first; i < kids.len() && n <= passedOver; i++ {
+// stepsTo is how many directories lie in (from, to], where that is no more than most, else more; 0 where to is not behind from.
+func stepsTo(kids kidList, from, to string, most int) (n int) {
+	first, _ := kids.search(next(from))
+	for i := first; i < kids.len() && n <= most; i++ {
 		key, dir := kids.keyAt(i)
 		if key > to {
 			return n
@@ -158,19 +157,10 @@ func stepsTo(kids kidList, from, to string) (n int) {
 			n++
 		}
 		if i-first > lookedAt {
-			return passedOver + 1
+			return most + 1
 		}
 	}
 	return n
-}
-
-// firstBehind is the place of the first kid behind a key.
-func firstBehind(kids kidList, key string) int {
-	i, there := kids.search(key)
-	if there {
-		i++
-	}
-	return i
 }
 
 // plan returns the legs to send now, so that as many directories are ahead as were opened in order, twice. It notes that they are.
@@ -180,17 +170,8 @@ func (t *stroll) plan(kids kidList, n int) (legs [][]string) {
 	}
 	each := t.each()
 	far := min(2*t.run, each*mostLegs)
-	ahead := 0
-	at := firstBehind(kids, t.last)
-	for ; at < n; at++ { // how many are ahead already
-		key, dir := kids.keyAt(at)
-		if key > t.ahead {
-			break
-		}
-		if dir {
-			ahead++
-		}
-	}
+	ahead := stepsTo(kids, t.last, t.ahead, far)
+	at, _ := kids.search(next(t.ahead))
 	for len(t.legs)+len(legs) < mostLegs && ahead < far {
 		keys, end := dirsFrom(kids, at, n, min(each, far-ahead))
 		if at = end; len(keys) == 0 || len(keys) < each && end < n {
@@ -225,23 +206,29 @@ func (t *stroll) send(x *strolls, keys []string) {
 
 // walk lists the directories of a leg. What keeps one from being listed is met by who opens it, too.
 func (x *strolls) walk(ctx context.Context, t *stroll, g *leg) {
-	var err error
-	for i := 0; i < len(g.keys) && err == nil; i++ {
-		var pages int
-		pages, err = x.l.ensure(ctx, backends.Join(t.parent, strings.TrimSuffix(g.keys[i], "/")), tooLarge)
-		x.mu.Lock()
-		t.met, t.pages = t.met+1, t.pages+pages
-		g.at, g.err = g.at+1, err
-		close(g.step)
-		g.step = make(chan struct{})
-		x.mu.Unlock()
+	for _, key := range g.keys {
+		pages, err := x.l.ensure(ctx, backends.Join(t.parent, strings.TrimSuffix(key, "/")), tooLarge)
+		x.moved(t, g, pages, err)
+		if err != nil {
+			break
+		}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t.legs = slices.DeleteFunc(t.legs, func(have *leg) bool { return have == g })
+}
+
+// moved notes that a leg is done with one more directory, and what that took.
+func (x *strolls) moved(t *stroll, g *leg, pages int, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	t.met, t.pages = t.met+1, t.pages+pages
 	if err != nil && outage(err) {
-		t.ahead, t.run, t.met, t.pages = t.last, 1, 1, 1 // the other legs end as this one did
+		t.anew(t.last) // the other legs end as this one did
 	}
+	g.at, g.err = g.at+1, err
+	close(g.step)
+	g.step = make(chan struct{})
 }
 
 // wait waits while a directory is about to be listed ahead and nothing is known of it. An outage that its leg ran into is what it would run into,

@@ -101,24 +101,23 @@ func (s *farKeys) ListPage(ctx context.Context, dir, after string) (backends.Pag
 func (s *farKeys) Seeks(bool) bool { return true }
 
 // stroller goes through a tree as find does, and returns all keys.
-func stroller(t interface {
-	Helper()
-	Fatal(args ...any)
-}, l *lister, dir string,
-) (keys []string) {
-	t.Helper()
+func stroller(l *lister, dir string) (keys []string, err error) {
 	all, err := l.list(context.Background(), dir)
 	if err != nil {
-		t.Fatal(dir, err)
+		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	for _, e := range all {
-		if e.Dir {
-			keys = append(keys, stroller(t, l, e.Name)...)
-		} else {
+		if !e.Dir {
 			keys = append(keys, e.Name)
+			continue
 		}
+		below, err := stroller(l, e.Name)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, below...)
 	}
-	return keys
+	return keys, nil
 }
 
 // Somebody runs find over a tree of 100,000 files on a server 100 ms away. Each page was asked for when he came to it, and he waited for 105 answers one
@@ -174,9 +173,9 @@ func TestTreesTakeFewRounds(t *testing.T) {
 					l, _ := testLister(t, src, "", listerOptions{noAhead: off})
 					defer l.close(t.Context())
 					began := time.Now()
-					if got := stroller(t, l, ""); !slices.Equal(got, src.sorted) {
+					if got, err := stroller(l, ""); err != nil || !slices.Equal(got, src.sorted) {
 						slices.Sort(got)
-						t.Fatalf("%d keys of %d; as a set the same: %v", len(got), len(src.sorted), slices.Equal(got, src.sorted))
+						t.Fatalf("%v, %d keys of %d; as a set the same: %v", err, len(got), len(src.sorted), slices.Equal(got, src.sorted))
 					}
 					rounds[i] = int(time.Since(began) / src.wait)
 					synctest.Wait()
@@ -303,8 +302,8 @@ func TestOutageOfAStrollIsHeardOnce(t *testing.T) {
 			t.Errorf("%v after %v", err, took)
 		}
 		src.answers(nil, 20*time.Millisecond)
-		if got := stroller(t, l, ""); len(got) != 10_000 {
-			t.Errorf("afterwards %d files", len(got))
+		if got, err := stroller(l, ""); err != nil || len(got) != 10_000 {
+			t.Errorf("afterwards %d files, %v", len(got), err)
 		}
 	})
 }
@@ -325,21 +324,10 @@ func TestStrollersFindWhatIsThere(t *testing.T) {
 		found := make([][]string, rapid.IntRange(1, 3).Draw(t, "walkers"))
 		for i := range found {
 			all.Go(func() {
-				var walk func(dir string)
-				walk = func(dir string) {
-					entries, err := l.list(context.Background(), dir)
-					if err != nil {
-						found[i] = append(found[i], err.Error())
-					}
-					for _, e := range entries {
-						if e.Dir {
-							walk(e.Name)
-						} else {
-							found[i] = append(found[i], e.Name)
-						}
-					}
+				var err error
+				if found[i], err = stroller(l, ""); err != nil {
+					found[i] = append(found[i], err.Error())
 				}
-				walk("")
 			})
 		}
 		all.Wait()
