@@ -26,9 +26,7 @@ func (f *File) ID() ID { return f.it.id }
 func (f *File) Info() Info {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
-	if l, err := f.f.look(); err == nil {
-		f.s.saw(f.it, l)
-	}
+	_, _ = f.s.look(f.it, f.f) // else it is as it was seen last
 	return f.it.info()
 }
 
@@ -106,10 +104,7 @@ func (f *File) Close() error {
 func (f *File) close() error {
 	s, it := f.s, f.it
 	s.mu.Lock()
-	l, lookErr := f.f.look() // not before: the kernel lets go of a file after close has returned, and an older size was shown of one that was saved again
-	if lookErr == nil {
-		s.saw(it, l)
-	}
+	l, lookErr := s.look(it, f.f)
 	if f.write {
 		it.writers--
 		it.touched = s.o.Now()

@@ -168,7 +168,9 @@ func (s *Stage) prepareFile(j *Job) error {
 			return err
 		}
 	}
-	l, err := f.look()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, err := s.look(j.it, f)
 	if err != nil {
 		return err
 	}
@@ -176,10 +178,7 @@ func (s *Stage) prepareFile(j *Job) error {
 		return errMoved
 	}
 	j.mark = l.mark
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	j.it.sum, j.it.summed = sum, l.mark
-	s.saw(j.it, l)
 	return nil
 }
 

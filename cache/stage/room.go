@@ -42,6 +42,16 @@ func (r *room) look() {
 	r.ask(0)
 }
 
+// look looks at the open file of an item, and notes what that tells. The caller holds mu, from before the look: the kernel lets go of a file after close
+// has returned, and an older size was shown of one that was saved again meanwhile.
+func (s *Stage) look(it *item, f *blob) (looked, error) {
+	l, err := f.look()
+	if err == nil {
+		s.saw(it, l)
+	}
+	return l, err
+}
+
 // saw notes what a look at an item's file has told. The caller holds mu.
 func (s *Stage) saw(it *item, l looked) {
 	it.saw(l)

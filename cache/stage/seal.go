@@ -12,12 +12,11 @@ func (s *Stage) seal(it *item, f *blob) error {
 	it.sealing.Lock()
 	defer it.sealing.Unlock()
 	s.mu.Lock()
-	l, err := f.look()
+	l, err := s.look(it, f)
 	if err != nil {
 		s.mu.Unlock()
 		return err
 	}
-	s.saw(it, l)
 	switch {
 	case it.gone: // removed while open: there is nothing to be found again
 		s.mu.Unlock()
